@@ -1,0 +1,32 @@
+package desired
+
+// Facts are what is known of the instances: inputs of compiling, as values (decisions 8).
+type Facts struct {
+	// Default is the name of the instance that a file without instances means.
+	Default string
+	// Instances that have reported; one that has not is compiled with the assumptions of
+	// AssumedVersion, and Compile says so.
+	Instances map[string]InstanceFacts
+}
+
+// AssumedVersion of Zeek, where no agent has said which it has.
+const AssumedVersion = "8.2.2"
+
+// InstanceFacts are one agent's report on its host, as far as compiling needs it.
+type InstanceFacts struct {
+	Addresses  []string // non-loopback, the one to prefer first
+	CPUs       int
+	Interfaces []string
+	// Zeek by path; the key "" is the agent's default.
+	Zeek map[string]ZeekFacts
+}
+
+// ZeekFacts is what a zeek binary says of itself.
+type ZeekFacts struct {
+	Path     string // absolute
+	Version  string // "8.2.2"
+	ZeekPath string // the default ZEEKPATH
+	HasLocal bool   // site/local.zeek is on it
+	StandIn  bool   // this is not Zeek, but testdata/zeek
+	Err      string // why it could not be asked; then nothing above but Path is set
+}

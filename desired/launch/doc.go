@@ -1,0 +1,21 @@
+// Package launch turns a resource, together with what is known of the place where it is to run, into a
+// command line, an environment and files: everything that starting a Zeek process takes, as text.
+//
+// It is pure. What it renders is no part of a resource's identity (decisions 1): a newer zeekrec may
+// render the same resource differently, and nothing restarts; the agent shows such nodes as outdated,
+// by comparing Launch.Hash with that of the last start.
+//
+//	l, err := launch.Render(&resource, launch.Place{
+//		ClusterDir: "/var/lib/zeekrec/clusters/dmz",
+//		NodeDir:    "/var/lib/zeekrec/clusters/dmz/nodes/worker-1",
+//		Zeek:       facts,
+//	})
+//	// write l.Files below l.GenDir, then exec l.Argv in l.Dir with l.Env.
+//
+// The command line of a worker of Zeek 8.2 with the ZeroMQ backend (facts/zeromq.md, Appendix A):
+//
+//	zeek -i eth0 -U NODEDIR/work/.status frameworks/cluster/backend/zeromq zeekrec-node local zeekrec-options
+//
+// zeekrec-node has what zeekrec needs and local.zeek may refine; zeekrec-options has what the user wrote
+// in [zeekrec.options], and comes last, since it may name what only those scripts define.
+package launch

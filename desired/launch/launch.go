@@ -1,0 +1,172 @@
+package launch
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/zeekrec/zeekrec/desired"
+)
+
+// Place is where a node is to run.
+type Place struct {
+	// ClusterDir is <state>/clusters/<cluster>, NodeDir <state>/clusters/<cluster>/nodes/<node>; both absolute.
+	ClusterDir, NodeDir string
+	// Zeek is what the binary to use says of itself. Its Path has to be absolute.
+	Zeek desired.ZeekFacts
+}
+
+// Launch is all that starting a node takes.
+type Launch struct {
+	Argv []string
+	Env  []string // complete; nothing is inherited (decisions 10)
+	// Dir is the working folder, below NodeDir. Zeek's logs are written there.
+	Dir string
+	// GenDir is the folder that Files go to. It is named after Hash, so nobody ever changes one.
+	GenDir string
+	Files  map[string]string // name -> content
+	// QueueDir is where a logger puts rotated logs; on the same file system as Dir, since Zeek renames.
+	QueueDir string
+	// StatusFile is the -U argument: absolute, and so the mark of this node in the list of processes.
+	StatusFile string
+	// Hash over everything above.
+	Hash string
+
+	User      string
+	CPUs      []int
+	Nice      int
+	OpenFiles uint64
+	Zeek      desired.ZeekFacts
+}
+
+// Render makes the launch of a resource of type node. It fails where the resource cannot run with
+// the Zeek at hand.
+func Render(r *desired.Resource, p Place) (Launch, error) {
+	if r.Node == nil {
+		return Launch{}, fmt.Errorf("cannot render %s: a %s is not a node", r.Key(), r.Type)
+	}
+	if !filepath.IsAbs(p.Zeek.Path) {
+		return Launch{}, fmt.Errorf("cannot render %s: the path of Zeek, %q, is not absolute", r.Key(), p.Zeek.Path)
+	}
+	v, err := ParseVersion(p.Zeek.Version)
+	if err != nil {
+		return Launch{}, fmt.Errorf("cannot render %s: %w", r.Key(), err)
+	}
+	s := r.Node
+	l := Launch{
+		Dir:        filepath.Join(p.NodeDir, "work"),
+		QueueDir:   filepath.Join(p.ClusterDir, "queue"),
+		StatusFile: filepath.Join(p.NodeDir, "work", ".status"),
+		User:       s.User, CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles, Zeek: p.Zeek,
+	}
+	l.Files = map[string]string{
+		"cluster-layout.zeek": layoutScript(s.Layout),
+		"zeekrec-node.zeek":   nodeScript(r, v, l.QueueDir),
+	}
+	l.Argv = argv(r, v, p, l.StatusFile)
+	if len(s.Options) > 0 {
+		l.Files["zeekrec-options.zeek"] = optionsScript(s.Options)
+	}
+	l.Env = environment(r, p, l.Dir)
+	l.seal(p, s)
+	return l, nil
+}
+
+// argv is the command line.
+func argv(r *desired.Resource, v Version, p Place, status string) []string {
+	s := r.Node
+	out := []string{p.Zeek.Path}
+	if s.Interface != "" {
+		out = append(out, "-i", s.Interface)
+	}
+	out = append(out, "-U", status)
+	switch s.Backend {
+	case desired.BackendZeroMQ:
+		out = append(out, "frameworks/cluster/backend/zeromq")
+		if v.Before(8, 1) {
+			out = append(out, "frameworks/cluster/backend/zeromq/connect") // 8.0 joins only when asked to
+		}
+	case desired.BackendBroker:
+		if !v.Before(8, 1) {
+			out = append(out, "frameworks/cluster/backend/broker") // no longer the default since 8.1
+		}
+	}
+	out = append(out, "zeekrec-node")
+	out = append(out, s.Scripts...)
+	if len(s.Options) > 0 {
+		out = append(out, "zeekrec-options")
+	}
+	return append(out, s.Args...)
+}
+
+// environment without ZEEKPATH, which needs the hash of the rest.
+func environment(r *desired.Resource, p Place, home string) []string {
+	env := map[string]string{
+		"PATH": filepath.Dir(p.Zeek.Path) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME": home,
+		"LANG": "C.UTF-8",
+	}
+	if r.Node.TZ != "" {
+		env["TZ"] = r.Node.TZ
+	}
+	maps.Copy(env, r.Node.Env)
+	env["CLUSTER_NODE"] = r.Name
+	out := make([]string, 0, len(env)+1)
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		out = append(out, k+"="+env[k])
+	}
+	return out
+}
+
+// seal computes the hash, and with it the folder of generated files and ZEEKPATH.
+func (l *Launch) seal(p Place, s *desired.NodeSpec) {
+	// A set ZEEKPATH replaces Zeek's default, which therefore has to be in it (decisions 8). Its "."
+	// is left out: that is the folder that the logs are written to.
+	var path []string
+	if s.Files != "" {
+		path = append(path, filepath.Join(p.ClusterDir, "files", s.Files))
+	}
+	for d := range strings.SplitSeq(p.Zeek.ZeekPath, ":") {
+		if d != "" && d != "." {
+			path = append(path, d)
+		}
+	}
+	rest := strings.Join(path, ":")
+
+	h := xxhash.New()
+	field := func(s string) { fmt.Fprintf(h, "%d:%s", len(s), s) }
+	for _, a := range l.Argv {
+		field(a)
+	}
+	for _, e := range l.Env {
+		field(e)
+	}
+	field(rest)
+	for _, n := range slices.Sorted(maps.Keys(l.Files)) {
+		field(n)
+		field(l.Files[n])
+	}
+	l.Hash = fmt.Sprintf("%016x", h.Sum64())
+	l.GenDir = filepath.Join(p.ClusterDir, "gen", l.Hash)
+	l.Env = append(l.Env, "ZEEKPATH="+l.GenDir+":"+rest)
+}
+
+// Check returns the launch of a check that parses the node's scripts and opens nothing: no interface, no
+// port, no status file (facts/zeromq.md, Appendix A and C). Its files are those of l.
+func (l Launch) Check() Launch {
+	c := l
+	c.Argv = []string{l.Argv[0], "-a"}
+	for i := 1; i < len(l.Argv); i++ {
+		if a := l.Argv[i]; a == "-i" || a == "-U" {
+			i++
+			continue
+		}
+		c.Argv = append(c.Argv, l.Argv[i])
+	}
+	c.Env = append(slices.Clone(l.Env), "ZEEKCTL_CHECK_CONFIG=1")
+	return c
+}

@@ -1,0 +1,202 @@
+package launch_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/desired/launch"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// cluster is one of manager, logger, proxy and two workers on one instance.
+func cluster(change func(*desired.Cluster)) *desired.Cluster {
+	c := &desired.Cluster{
+		Name: "dmz", File: "dmz.cfg", Revision: "r1",
+		Instances: []desired.Instance{{Name: "agent-a"}},
+		Nodes: []desired.Node{
+			{Name: "logger-1", Role: desired.RoleLogger, Instance: "agent-a"},
+			{Name: "manager", Role: desired.RoleManager, Instance: "agent-a"},
+			{Name: "proxy-1", Role: desired.RoleProxy, Instance: "agent-a"},
+			{Name: "worker-1", Role: desired.RoleWorker, Instance: "agent-a", Interface: "lo"},
+			{Name: "worker-2", Role: desired.RoleWorker, Instance: "agent-a", Interface: "af_packet::lo", Env: map[string]string{"FOO": "a b"}},
+		},
+		Settings: desired.Settings{Backend: desired.BackendZeroMQ, Metrics: true, Archive: desired.ArchiveSettings{Interval: time.Hour}},
+	}
+	if change != nil {
+		change(c)
+	}
+	return c
+}
+
+func compile(t *testing.T, c *desired.Cluster) []desired.Resource {
+	t.Helper()
+	out := desired.Compile([]*desired.Cluster{c}, desired.Facts{Default: "agent-a"}, desired.Assignment{}, time.Unix(0, 0))
+	if desired.HasErrors(out.Diagnostics) {
+		t.Fatalf("diagnostics: %v", out.Diagnostics)
+	}
+	return out.Resources[c.Name]
+}
+
+// TestGolden shows every line of what is rendered, for both backends and the versions of Zeek that differ.
+func TestGolden(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		version string
+		change  func(*desired.Cluster)
+	}{
+		{"zeromq-8.2", "8.2.2", nil},
+		{"zeromq-8.0", "8.0.10", nil},
+		{"zeromq-8.1", "8.1.1", nil},
+		{"zeromq-9.0", "9.0.0-rc1", nil},
+		{"broker-8.0", "8.0.10", func(c *desired.Cluster) { c.Settings.Backend = desired.BackendBroker }},
+		{"broker-8.2", "8.2.2", func(c *desired.Cluster) { c.Settings.Backend = desired.BackendBroker }},
+		{"everything", "8.2.2", func(c *desired.Cluster) {
+			c.Files, c.HasLocal = "0123456789abcdef", true
+			c.Settings.Args = []string{"-C"}
+			c.Settings.LocalNets = []string{"10.0.0.0/8", "fd00::/8"}
+			c.Settings.Options = []desired.Option{{Name: "LogAscii::use_json", Value: "T"}}
+			c.Settings.Archive.Timezone = "UTC"
+			c.Nodes[3].Scripts = []string{"extra"}
+		}},
+		{"no-logger-no-metrics", "8.2.2", func(c *desired.Cluster) {
+			c.Nodes = c.Nodes[1:]
+			c.Settings.Metrics = false
+		}},
+		{"two-instances-ipv6", "8.2.2", func(c *desired.Cluster) {
+			c.Instances = []desired.Instance{{Name: "agent-a", Host: "fd00::1"}, {Name: "agent-b", Host: "fd00::2"}}
+			c.Nodes[4].Instance = "agent-b"
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var b strings.Builder
+			for _, r := range compile(t, cluster(tt.change)) {
+				l, err := launch.Render(&r, place("/state", r.Name, desired.ZeekFacts{Path: "/opt/zeek/bin/zeek", Version: tt.version, ZeekPath: ".:/opt/zeek/share/zeek:/opt/zeek/share/zeek/site"}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				fmt.Fprintf(&b, "== %s\n%s\n", r.Name, strings.Join(l.Argv, " "))
+				for _, e := range l.Env {
+					fmt.Fprintf(&b, "  %s\n", strings.ReplaceAll(e, l.Hash, "HASH"))
+				}
+				for _, f := range slices.Sorted(maps.Keys(l.Files)) {
+					fmt.Fprintf(&b, "-- %s\n%s", f, l.Files[f])
+				}
+			}
+			golden(t, filepath.Join("testdata", tt.name+".golden"), b.String())
+		})
+	}
+}
+
+func place(state, node string, z desired.ZeekFacts) launch.Place {
+	cd := filepath.Join(state, "clusters", "dmz")
+	return launch.Place{ClusterDir: cd, NodeDir: filepath.Join(cd, "nodes", node), Zeek: z}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("%s differs (-want +got); go test -update writes it anew:\n%s", file, d)
+	}
+}
+
+// TestZeekParses lets a real Zeek check every node's scripts, with both backends.
+func TestZeekParses(t *testing.T) {
+	zeek := realZeek(t)
+	for _, backend := range []desired.Backend{desired.BackendZeroMQ, desired.BackendBroker} {
+		rs := compile(t, cluster(func(c *desired.Cluster) {
+			c.Settings.Backend = backend
+			c.Settings.LocalNets = []string{"10.0.0.0/8", "fd00::/8"}
+			c.Settings.Options = []desired.Option{{Name: "LogAscii::use_json", Value: "T"}}
+		}))
+		for _, r := range rs {
+			t.Run(string(backend)+"/"+r.Name, func(t *testing.T) {
+				t.Parallel()
+				l, err := launch.Render(&r, place(t.TempDir(), r.Name, zeek))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := writeFiles(l); err != nil {
+					t.Fatal(err)
+				}
+				ch := l.Check()
+				cmd := exec.CommandContext(t.Context(), ch.Argv[0], ch.Argv[1:]...)
+				cmd.Env, cmd.Dir = ch.Env, ch.Dir
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%v: %v\n%s", ch.Argv, err, out)
+				}
+			})
+		}
+	}
+}
+
+func writeFiles(l launch.Launch) error {
+	for _, d := range []string{l.Dir, l.GenDir, l.QueueDir} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	for n, content := range l.Files {
+		if err := os.WriteFile(filepath.Join(l.GenDir, n), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// realZeek finds a Zeek that is one, or skips.
+func realZeek(t *testing.T) desired.ZeekFacts {
+	t.Helper()
+	path, err := exec.LookPath("zeek")
+	if err != nil {
+		path = "/opt/zeek/bin/zeek"
+	}
+	out, err := exec.CommandContext(t.Context(), path, "--version").CombinedOutput()
+	if err != nil || strings.Contains(string(out), "stand-in") {
+		t.Skip("needs a real Zeek on the PATH or in /opt/zeek/bin")
+	}
+	f := strings.Fields(string(out))
+	share := filepath.Join(filepath.Dir(filepath.Dir(path)), "share", "zeek")
+	return desired.ZeekFacts{
+		Path: path, Version: f[len(f)-1],
+		ZeekPath: strings.Join([]string{".", share, share + "/policy", share + "/site", share + "/builtin-plugins"}, ":"),
+	}
+}
+
+func TestRenderRefuses(t *testing.T) {
+	r := compile(t, cluster(nil))[0]
+	for name, z := range map[string]desired.ZeekFacts{
+		"cannot use Zeek 7.2.1":                     {Path: "/z", Version: "7.2.1"},
+		`"zeek", is not absolute`:                   {Path: "zeek", Version: "8.2.2"},
+		`cannot read "unknown" as a version of Zeek`: {Path: "/z", Version: "unknown"},
+	} {
+		if _, err := launch.Render(&r, place("/state", r.Name, z)); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("got error %v, want one with %q", err, name)
+		}
+	}
+	b := desired.Resource{Cluster: "dmz", Name: "broker", Type: desired.TypeBroker}
+	if _, err := launch.Render(&b, place("/state", "broker", desired.ZeekFacts{Path: "/z", Version: "8.2.2"})); err == nil {
+		t.Error("a broker was rendered as a node")
+	}
+}

@@ -1,0 +1,171 @@
+package launch
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/zeekrec/zeekrec/desired"
+)
+
+// format is the generation of the rendered files. The linker may set another, which is how the tests
+// show that a zeekrec which renders everything differently restarts nothing.
+var format = "1"
+
+// header opens every generated file. It names no version of zeekrec: an upgrade that renders the same
+// shall be seen to do so.
+func header() string {
+	return "# Written by zeekrec (format " + format + ") and never changed: each start gets files of its own.\n\n"
+}
+
+// nodeTypes are Zeek's names of the roles.
+var nodeTypes = map[desired.Role]string{
+	desired.RoleManager: "Cluster::MANAGER", desired.RoleLogger: "Cluster::LOGGER",
+	desired.RoleProxy: "Cluster::PROXY", desired.RoleWorker: "Cluster::WORKER",
+}
+
+// layoutScript is cluster-layout.zeek. Cluster::Node has the fields node_type, ip, p and metrics_port
+// that matter, and no interface (facts/zeromq.md §1.3; stating one is fatal).
+func layoutScript(l desired.Layout) string {
+	var b strings.Builder
+	b.WriteString(header())
+	b.WriteString("redef Cluster::nodes += {\n")
+	for _, n := range l.Nodes {
+		fmt.Fprintf(&b, "\t[%s] = [$node_type=%s, $ip=%s", quote(n.Name), nodeTypes[n.Role], address(n.Address))
+		if n.Port != 0 {
+			fmt.Fprintf(&b, ", $p=%d/tcp", n.Port)
+		}
+		if n.Role != desired.RoleManager && managerOf(l) != "" {
+			fmt.Fprintf(&b, ", $manager=%s", quote(managerOf(l)))
+		}
+		if n.MetricsPort != 0 {
+			fmt.Fprintf(&b, ", $metrics_port=%d/tcp", n.MetricsPort)
+		}
+		b.WriteString("],\n")
+	}
+	b.WriteString("};\n\n")
+	fmt.Fprintf(&b, "redef Cluster::manager_is_logger = %s;\n", zeekBool(l.ManagerIsLogger))
+	return b.String()
+}
+
+// managerOf names the manager: the Broker backend's proxies and workers dial it.
+func managerOf(l desired.Layout) string {
+	for _, n := range l.Nodes {
+		if n.Role == desired.RoleManager {
+			return n.Name
+		}
+	}
+	return ""
+}
+
+// nodeScript has the settings that make a Zeek process this node.
+func nodeScript(r *desired.Resource, v Version, queue string) string {
+	s := r.Node
+	var b strings.Builder
+	b.WriteString(header())
+	redef := func(name, value string) { fmt.Fprintf(&b, "redef %s = %s;\n", name, value) }
+
+	if s.Backend == desired.BackendZeroMQ {
+		const z = "Cluster::Backend::ZeroMQ::"
+		// A node's XSUB socket connects to the broker's XPUB socket, and the other way round.
+		redef(z+"connect_xsub_endpoint", quote(s.XPub))
+		redef(z+"connect_xpub_endpoint", quote(s.XSub))
+		if r.Role == desired.RoleManager {
+			redef(z+"run_proxy_thread", zeekBool(s.BrokerMode == "manager"))
+			if s.BrokerMode == "manager" {
+				redef(z+"listen_xpub_endpoint", quote(s.XPub))
+				redef(z+"listen_xsub_endpoint", quote(s.XSub))
+			}
+		}
+		if usesIPv6(s) && !v.Before(8, 2) {
+			redef(z+"ipv6", "T") // the default until 8.1
+		}
+		b.WriteString("\n")
+	}
+
+	b.WriteString("@load base/frameworks/telemetry/options\n")
+	if s.MetricsPort != 0 {
+		redef("Telemetry::metrics_port", fmt.Sprintf("%d/tcp", s.MetricsPort))
+		redef("Telemetry::metrics_address", quote(s.MetricsAddress)) // Zeek's own default is every address
+	} else {
+		redef("Telemetry::metrics_port", "0/unknown")
+	}
+
+	if r.Role == desired.RoleLogger || r.Role == desired.RoleManager && s.Layout.ManagerIsLogger {
+		b.WriteString("\n# Rotated logs go to the queue of the cluster; nothing is lost or overwritten on the way.\n")
+		b.WriteString("@load base/frameworks/cluster/nodes/logger\n@load base/frameworks/logging\n")
+		redef("Log::default_rotation_interval", fmt.Sprintf("%d secs", s.RotationSeconds))
+		redef("Log::default_rotation_dir", quote(queue))
+		redef("Log::rotation_format_func", "archiver_rotation_format_func")
+		redef("LogAscii::enable_leftover_log_rotation", "T")
+		redef("Log::default_rotation_postprocessor_cmd", `""`)
+		b.WriteString("redef archiver_log_metadata += { [\"log_suffix\"] = Cluster::node };\n")
+	}
+	if s.FanoutID != 0 {
+		fmt.Fprintf(&b, "\nredef AF_Packet::fanout_id = %d;\n", s.FanoutID)
+	}
+	if len(s.LocalNets) > 0 {
+		b.WriteString("\n@load base/utils/site\nredef Site::local_nets += {\n")
+		for _, n := range s.LocalNets {
+			fmt.Fprintf(&b, "\t%s,\n", subnet(n))
+		}
+		b.WriteString("};\n")
+	}
+	return b.String()
+}
+
+// optionsScript has what the user wrote in [zeekrec.options], name by name.
+func optionsScript(os []desired.Option) string {
+	var b strings.Builder
+	b.WriteString(header())
+	for _, o := range os {
+		fmt.Fprintf(&b, "redef %s = %s;\n", o.Name, o.Value)
+	}
+	return b.String()
+}
+
+// usesIPv6 reports whether any address of the cluster is one.
+func usesIPv6(s *desired.NodeSpec) bool {
+	if strings.Contains(s.XPub, "[") || strings.Contains(s.XSub, "[") {
+		return true
+	}
+	for _, n := range s.Layout.Nodes {
+		if strings.Contains(n.Address, ":") {
+			return true
+		}
+	}
+	return false
+}
+
+// address as a Zeek expression. A name is resolved by Zeek, once, when it reads the file.
+func address(a string) string {
+	ip := net.ParseIP(a)
+	switch {
+	case ip == nil:
+		return a
+	case ip.To4() == nil:
+		return "[" + a + "]"
+	}
+	return a
+}
+
+// subnet as a Zeek expression: IPv6 goes in brackets.
+func subnet(n string) string {
+	a, bits, ok := strings.Cut(n, "/")
+	if ok && strings.Contains(a, ":") {
+		return "[" + a + "]/" + bits
+	}
+	return n
+}
+
+func zeekBool(b bool) string {
+	if b {
+		return "T"
+	}
+	return "F"
+}
+
+// quote makes a Zeek string literal.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
+}

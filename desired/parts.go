@@ -1,0 +1,243 @@
+package desired
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// This file is the table of minimal restarts (facts/zeromq.md §3.2) as data: which inputs a node of
+// each role uses of its cluster, and what a change of one asks for. A row's values are compared with
+// those that the running process was started with; what has no row for a role, that role never reads.
+
+// use is one row: a field that nodes of some roles use.
+type use struct {
+	field    string
+	roles    []Role  // nil: every role
+	backend  Backend // "": both
+	relation Relation
+	values   func(in *nodeInput) []string
+	why      string // where in Zeek it is used; shown by the documentation, checked by a test to be there
+}
+
+// nodeInput is what the values of a row are computed from.
+type nodeInput struct {
+	node *Node
+	spec *NodeSpec
+	peer *peers
+}
+
+// peers is what the nodes of one cluster share, computed once for all of them.
+type peers struct {
+	layoutValue     []string // hash and size of the layout
+	workers         []string // names
+	proxies         []string // names
+	proxyEndpoints  []string // name=addr:port
+	loggers         []string // addr:port of what senders push logs to
+	loggerEndpoints []string // name=addr:port
+	manager         []string // addr:port
+	self            map[string]string
+}
+
+var (
+	senders  = []Role{RoleManager, RoleProxy, RoleWorker}
+	managers = []Role{RoleManager}
+	workers  = []Role{RoleWorker}
+)
+
+// table has a row for everything a node is started from. The order is of no meaning.
+func table() []use {
+	return []use{
+		// What the process itself is.
+		{"role", nil, "", Equal, func(in *nodeInput) []string { return []string{string(in.node.Role)} }, "scripts are chosen by role at parse time (cluster/__load__.zeek)"},
+		{"zeek", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.Zeek) }, "the program"},
+		{"backend", nil, "", Equal, func(in *nodeInput) []string {
+			if in.spec.Backend == BackendZeroMQ {
+				return nil // the default has no values
+			}
+			return []string{string(in.spec.Backend)}
+		}, "the backend's script is loaded at start"},
+		{"scripts", nil, "", Equal, func(in *nodeInput) []string { return in.spec.Scripts }, "loaded at start"},
+		{"args", nil, "", Equal, func(in *nodeInput) []string { return in.spec.Args }, "command line"},
+		{"env", nil, "", Equal, func(in *nodeInput) []string { return envValues(in.spec.Env) }, "environment"},
+		{"files", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.Files) }, "NAME/ is on ZEEKPATH and read at start"},
+		{"options", nil, "", Equal, func(in *nodeInput) []string { return optionValues(in.spec.Options) }, "redef is evaluated at start"},
+		{"local_nets", nil, "", Equal, func(in *nodeInput) []string { return in.spec.LocalNets }, "redef is evaluated at start"},
+		{"user", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.User) }, "set before exec"},
+		{"tz", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.TZ) }, "environment"},
+		{"interface", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.Interface) }, "-i"},
+		{"fanout", nil, "", Equal, func(in *nodeInput) []string { return number(in.spec.FanoutID) }, "AF_Packet::fanout_id, a constant"},
+		{"metrics", nil, "", Equal, func(in *nodeInput) []string {
+			if in.spec.MetricsPort == 0 {
+				return nil
+			}
+			return []string{net.JoinHostPort(in.spec.MetricsAddress, strconv.Itoa(in.spec.MetricsPort))}
+		}, "Telemetry::metrics_port, bound at start"},
+		{"rotation", nil, "", Equal, func(in *nodeInput) []string { return number(in.spec.RotationSeconds) }, "Log::default_rotation_interval, a constant"},
+
+		// What it knows of the others: logs.
+		{"manager_is_logger", nil, "", Equal, func(in *nodeInput) []string {
+			if !in.spec.Layout.ManagerIsLogger {
+				return nil
+			}
+			return []string{"yes"}
+		}, "first logger, last logger: manager's listener, rotation and filters, everybody's endpoint"},
+		{"loggers", senders, BackendZeroMQ, Equal, func(in *nodeInput) []string {
+			if in.spec.Layout.ManagerIsLogger && in.node.Role == RoleManager {
+				return nil // it logs itself
+			}
+			return in.peer.loggers
+		}, "connect_log_endpoints is read once (ZeroMQ.cc:523-540)"},
+		{"loggers", senders, BackendBroker, Cover, func(in *nodeInput) []string { return in.peer.loggerEndpoints }, "connects once at zeek_init; dead ones are skipped (backend/broker/main.zeek:97-151)"},
+		{"listen", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.peer.listen(in)) }, "bound at start"},
+
+		// The others' names and addresses.
+		{"workers", managers, "", Cover, func(in *nodeInput) []string { return in.peer.workers }, "node_up, SumStats, intel (cl/main.zeek:369-376); a stale name is harmless"},
+		{"proxies", []Role{RoleManager, RoleWorker}, BackendZeroMQ, Cover, func(in *nodeInput) []string { return in.peer.proxies }, "pools are built at zeek_init (cl/pools.zeek:238,350); one that is gone leaves by node_down"},
+		{"proxies", managers, BackendBroker, Cover, func(in *nodeInput) []string { return in.peer.proxies }, "pools are built at zeek_init"},
+		{"proxies", workers, BackendBroker, Cover, func(in *nodeInput) []string { return in.peer.proxyEndpoints }, "workers dial proxies; retrying a dead one is harmless"},
+		{"manager", []Role{RoleProxy, RoleWorker}, BackendBroker, Equal, func(in *nodeInput) []string { return in.peer.manager }, "proxies and workers dial the manager"},
+
+		// The ZeroMQ broker.
+		{"broker", []Role{RoleLogger, RoleProxy, RoleWorker}, BackendZeroMQ, Equal, func(in *nodeInput) []string { return []string{in.spec.XPub, in.spec.XSub} }, "endpoints are read once"},
+		{"broker", managers, BackendZeroMQ, Equal, func(in *nodeInput) []string {
+			if in.spec.BrokerMode == "manager" {
+				return nil // it is the broker: xpub and xsub below
+			}
+			return []string{in.spec.XPub, in.spec.XSub}
+		}, "endpoints are read once"},
+		{"xpub", managers, BackendZeroMQ, Equal, func(in *nodeInput) []string {
+			if in.spec.BrokerMode != "manager" {
+				return nil
+			}
+			return []string{in.spec.XPub}
+		}, "bound at start by the manager's proxy thread"},
+		{"xsub", managers, BackendZeroMQ, Equal, func(in *nodeInput) []string {
+			if in.spec.BrokerMode != "manager" {
+				return nil
+			}
+			return []string{in.spec.XSub}
+		}, "bound at start by the manager's proxy thread"},
+
+		// What is changed while it runs.
+		{"layout", nil, "", Live, func(in *nodeInput) []string { return in.peer.layoutValue }, "cluster-layout.zeek of the next start"},
+		{"cpus", nil, "", Live, func(in *nodeInput) []string { return ints(in.spec.CPUs) }, "sched_setaffinity per thread"},
+		{"nice", nil, "", Live, func(in *nodeInput) []string { return number(in.spec.Nice) }, "setpriority per thread"},
+		{"open_files", nil, "", Live, func(in *nodeInput) []string { return number(int(in.spec.OpenFiles)) }, "prlimit"},
+		{"zeek_upgrade", nil, "", Live, func(in *nodeInput) []string { return nonEmpty(in.spec.ZeekUpgrade) }, "zeekrec's own"},
+	}
+}
+
+// rows returns the table's rows that apply to nodes of a role with a backend.
+func rows(t []use, role Role, b Backend) []use {
+	var out []use
+	for _, u := range t {
+		if (u.roles == nil || slices.Contains(u.roles, role)) && (u.backend == "" || u.backend == b) {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// parts applies the rows to one node.
+func parts(rs []use, in *nodeInput) []Part {
+	ps := make([]Part, 0, len(rs))
+	for _, u := range rs {
+		if v := u.values(in); len(v) > 0 {
+			ps = append(ps, Part{Field: u.field, Relation: u.relation, Values: v})
+		}
+	}
+	return ps
+}
+
+// listen is the address that a node's own listener is bound to; empty where it has none. With ZeroMQ
+// only loggers listen (and a manager that logs); with Broker everybody but the workers.
+func (p *peers) listen(in *nodeInput) string {
+	switch {
+	case in.spec.Backend == BackendZeroMQ && in.node.Role != RoleLogger && (in.node.Role != RoleManager || !in.spec.Layout.ManagerIsLogger):
+		return ""
+	case in.node.Role == RoleWorker:
+		return ""
+	}
+	return p.self[in.node.Name]
+}
+
+// newPeers computes what nodes share from the layout.
+func newPeers(l Layout) *peers {
+	p := &peers{self: make(map[string]string, len(l.Nodes))}
+	h := xxhash.New()
+	fmt.Fprintf(h, "%t", l.ManagerIsLogger)
+	for _, n := range l.Nodes {
+		fmt.Fprintf(h, "\x00%s\x00%s\x00%s\x00%d\x00%d", n.Name, n.Role, n.Address, n.Port, n.MetricsPort)
+		at := ""
+		if n.Port != 0 {
+			at = net.JoinHostPort(n.Address, strconv.Itoa(n.Port))
+			p.self[n.Name] = at
+		}
+		switch n.Role {
+		case RoleWorker:
+			p.workers = append(p.workers, n.Name)
+		case RoleProxy:
+			p.proxies = append(p.proxies, n.Name)
+			p.proxyEndpoints = append(p.proxyEndpoints, n.Name+"="+at)
+		case RoleLogger:
+			p.loggers = append(p.loggers, at)
+			p.loggerEndpoints = append(p.loggerEndpoints, n.Name+"="+at)
+		case RoleManager:
+			p.manager = append(p.manager, at)
+			if l.ManagerIsLogger {
+				p.loggers = append(p.loggers, at)
+				p.loggerEndpoints = append(p.loggerEndpoints, n.Name+"="+at)
+			}
+		}
+	}
+	slices.Sort(p.loggers)
+	noun := "nodes"
+	if len(l.Nodes) == 1 {
+		noun = "node"
+	}
+	p.layoutValue = []string{fmt.Sprintf("%d %s (%08x)", len(l.Nodes), noun, uint32(h.Sum64()))}
+	return p
+}
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+func number(n int) []string {
+	if n == 0 {
+		return nil
+	}
+	return []string{strconv.Itoa(n)}
+}
+
+func ints(ns []int) []string {
+	var out []string
+	for _, n := range ns {
+		out = append(out, strconv.Itoa(n))
+	}
+	return out
+}
+
+func envValues(env map[string]string) []string {
+	var out []string
+	for k, v := range env {
+		out = append(out, k+"="+v)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func optionValues(os []Option) []string {
+	var out []string
+	for _, o := range os {
+		out = append(out, o.Name+" = "+o.Value)
+	}
+	return out
+}

@@ -1,0 +1,167 @@
+package desired
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Type of a resource: anything that is reconciled.
+type Type string
+
+// The types of resources.
+const (
+	TypeNode     Type = "node"
+	TypeBroker   Type = "broker"
+	TypeArchiver Type = "archiver"
+)
+
+// Relation says how a part of a running resource has to relate to the desired one.
+type Relation string
+
+// Equal parts are identity: any difference is a restart. Of parts that the running process has to
+// cover, only what is desired and missing is a restart (a manager may know more workers than there
+// are). Live parts are changed in place. What a resource never uses is simply not among its parts.
+const (
+	Equal Relation = "equal"
+	Cover Relation = "cover"
+	Live  Relation = "live"
+)
+
+// Part is one typed input of a resource, compared by meaning. An absent part and one without values
+// are the same, and an input that has its default has no values: so a newer zeekrec that knows one
+// more input finds no difference in processes that an older one started (decisions 1).
+type Part struct {
+	Field    string   `json:"field"`
+	Relation Relation `json:"relation"`
+	Values   []string `json:"values"`
+}
+
+// Resource is one thing that is to run: which process, where, and what it uses.
+type Resource struct {
+	Cluster  string `json:"cluster"`
+	Name     string `json:"name"`
+	Type     Type   `json:"type"`
+	Role     Role   `json:"role"`
+	Instance string `json:"instance"`
+	// Parts, sorted by field, none empty.
+	Parts []Part `json:"parts"`
+	// ID is the hash over Parts; equal IDs mean nothing is to do.
+	ID string `json:"id"`
+	// Node has what it takes to render and start a resource of type node.
+	Node *NodeSpec `json:"node,omitempty"`
+}
+
+// Key is "cluster/name", the name of a resource across clusters.
+func (r *Resource) Key() string { return r.Cluster + "/" + r.Name }
+
+// Part returns the values of a part; nil where the resource has none of that name.
+func (r *Resource) Part(field string) []string {
+	i, ok := slices.BinarySearchFunc(r.Parts, field, func(p Part, f string) int { return strings.Compare(p.Field, f) })
+	if !ok {
+		return nil
+	}
+	return r.Parts[i].Values
+}
+
+// Seal drops empty parts, sorts the rest by field and sets ID. It is to be called once, after
+// the last change of Parts.
+func (r *Resource) Seal() {
+	r.Parts = slices.DeleteFunc(r.Parts, func(p Part) bool { return len(p.Values) == 0 })
+	slices.SortFunc(r.Parts, func(a, b Part) int { return strings.Compare(a.Field, b.Field) })
+	h := xxhash.New()
+	for _, p := range r.Parts {
+		_, _ = h.WriteString(p.Field)
+		for _, v := range p.Values {
+			_, _ = h.WriteString("\x00")
+			_, _ = h.WriteString(v)
+		}
+		_, _ = h.WriteString("\x01")
+	}
+	r.ID = fmt.Sprintf("%016x", h.Sum64())
+}
+
+// NodeSpec is what a Zeek process is started from: values, not text. desired/launch turns it,
+// together with what is known of the host, into a command line, an environment and files.
+type NodeSpec struct {
+	Zeek    string  `json:"zeek,omitempty"` // path; empty: the agent's default
+	Backend Backend `json:"backend"`
+	// Layout has all nodes of the cluster, this one too.
+	Layout Layout `json:"layout"`
+	// BrokerMode is manager (the manager runs the broker thread), standalone or external.
+	BrokerMode string `json:"broker_mode,omitempty"`
+	XPub       string `json:"xpub,omitempty"`
+	XSub       string `json:"xsub,omitempty"`
+
+	// Scripts of the cluster, then the node's own.
+	Scripts     []string          `json:"scripts,omitempty"`
+	Args        []string          `json:"args,omitempty"`
+	Interface   string            `json:"interface,omitempty"`
+	Env         map[string]string `json:"env,omitempty"`
+	User        string            `json:"user,omitempty"`
+	LocalNets   []string          `json:"local_nets,omitempty"`
+	Options     []Option          `json:"options,omitempty"`
+	FanoutID    int               `json:"fanout_id,omitempty"`
+	MetricsPort int               `json:"metrics_port,omitempty"`
+	// MetricsAddress that telemetry listens on; meaningless without MetricsPort.
+	MetricsAddress string `json:"metrics_address,omitempty"`
+	// RotationSeconds of a logger.
+	RotationSeconds int    `json:"rotation_seconds,omitempty"`
+	TZ              string `json:"tz,omitempty"`
+
+	// Files is the hash of NAME/ (see Tree); empty for none.
+	Files string `json:"files,omitempty"`
+
+	CPUs      []int  `json:"cpus,omitempty"`
+	Nice      int    `json:"nice,omitempty"`
+	OpenFiles uint64 `json:"open_files,omitempty"`
+
+	// ZeekUpgrade is "rolling" where a new binary at the same path is to be rolled out.
+	ZeekUpgrade string `json:"zeek_upgrade,omitempty"`
+}
+
+// Layout is the content of cluster-layout.zeek.
+type Layout struct {
+	ManagerIsLogger bool         `json:"manager_is_logger,omitempty"`
+	Nodes           []LayoutNode `json:"nodes"` // sorted by name
+}
+
+// LayoutNode is one entry of Cluster::nodes.
+type LayoutNode struct {
+	Name        string `json:"name"`
+	Role        Role   `json:"role"`
+	Address     string `json:"address"`
+	Port        int    `json:"port,omitempty"`
+	MetricsPort int    `json:"metrics_port,omitempty"`
+}
+
+// Tree is the content of NAME/: slash-separated relative paths to contents. It is content-addressed
+// by Hash and travels with the revision. Nobody changes one after it was made.
+type Tree map[string]TreeFile
+
+// TreeFile is one file of a Tree.
+type TreeFile struct {
+	Data []byte `json:"data"`
+	Exec bool   `json:"exec,omitempty"`
+}
+
+// Hash of a tree: 16 hex digits, empty for an empty tree.
+func (t Tree) Hash() string {
+	if len(t) == 0 {
+		return ""
+	}
+	names := make([]string, 0, len(t))
+	for n := range t {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	h := xxhash.New()
+	for _, n := range names {
+		f := t[n]
+		fmt.Fprintf(h, "%d:%s:%t:%d:", len(n), n, f.Exec, len(f.Data))
+		_, _ = h.Write(f.Data)
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
+}

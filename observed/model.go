@@ -1,0 +1,126 @@
+package observed
+
+import (
+	"errors"
+	"time"
+)
+
+// State of a resource, in the management framework's words.
+type State string
+
+// PENDING is started and not yet ready, CRASHED will be tried again, FAILED will not until its cause
+// changes, UNKNOWN is what a silent agent's resources are.
+const (
+	Pending State = "PENDING"
+	Running State = "RUNNING"
+	Stopped State = "STOPPED"
+	Failed  State = "FAILED"
+	Crashed State = "CRASHED"
+	Unknown State = "UNKNOWN"
+)
+
+// Report is all that one agent knows, at one moment. Each report stands alone; a lost one does no harm.
+type Report struct {
+	Instance  string     `json:"instance"`
+	At        time.Time  `json:"at"`
+	Host      Host       `json:"host"`
+	Resources []Resource `json:"resources"` // sorted by cluster and name
+	// Events since the agent began, newest last, bounded; Seq rises by one, so that a reader knows
+	// which it has seen.
+	Events []Event `json:"events,omitempty"`
+}
+
+// Host is what an agent knows of the machine.
+type Host struct {
+	Hostname   string          `json:"hostname"`
+	Addresses  []string        `json:"addresses,omitempty"`
+	CPUs       int             `json:"cpus"`
+	Interfaces []string        `json:"interfaces,omitempty"`
+	Zeek       map[string]Zeek `json:"zeek,omitempty"` // by path as asked for; "" is the default
+	Version    string          `json:"version"`        // of the agent
+}
+
+// Zeek is what a zeek binary said of itself.
+type Zeek struct {
+	Path     string `json:"path"`
+	Version  string `json:"version"`
+	ZeekPath string `json:"zeekpath"`
+	HasLocal bool   `json:"has_local"`
+	StandIn  bool   `json:"stand_in,omitempty"`
+	Err      string `json:"error,omitempty"`
+}
+
+// Resource is what an agent knows of one resource.
+type Resource struct {
+	Cluster string `json:"cluster"`
+	Name    string `json:"name"`
+	Type    string `json:"type"`
+	Role    string `json:"role"`
+
+	State  State     `json:"state"`
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since"` // of State
+
+	PID         int       `json:"pid,omitempty"`
+	Port        int       `json:"port,omitempty"`
+	StartedAt   time.Time `json:"started_at,omitzero"`
+	Incarnation int       `json:"incarnation"`
+	Restarts    int       `json:"restarts"` // by the agent, after crashes, since the last order
+	// Healthy: RUNNING, with nothing known to be wrong (an interface that is gone, say).
+	Healthy bool `json:"healthy"`
+
+	// Told is the ID of the spec that the agent was told to run, empty where it was told none;
+	// Started the ID of the one that the process was started from.
+	Told    string `json:"told,omitempty"`
+	Started string `json:"started,omitempty"`
+	// Parts are what the process was started with, with what it was told since: field to values.
+	// Those of the last start, or else of what was told, while no process runs.
+	Parts map[string][]string `json:"parts,omitempty"`
+
+	// Outdated names what a fresh start would take that the process has not: another version of Zeek,
+	// files that zeekrec would now render differently.
+	Outdated []string `json:"outdated,omitempty"`
+	// Hold is why the agent was told to keep it stopped.
+	Hold string `json:"hold,omitempty"`
+	// Version of Zeek that the process was started with.
+	Version string `json:"version,omitempty"`
+	// StandIn: the process is not Zeek, but the stand-in.
+	StandIn bool `json:"stand_in,omitempty"`
+	// Foreign are pids of processes that bear the resource's mark and were not started by this agent.
+	Foreign []int `json:"foreign,omitempty"`
+}
+
+// Key is "cluster/name".
+func (r *Resource) Key() string { return r.Cluster + "/" + r.Name }
+
+// Event is something that happened to a resource without an order: drift.
+type Event struct {
+	Seq      int       `json:"seq"`
+	At       time.Time `json:"at"`
+	Resource string    `json:"resource"` // key
+	Kind     string    `json:"kind"`     // crashed, restarted, failed, adopted, lost, interface-gone, …
+	Text     string    `json:"text"`
+	PID      int       `json:"pid,omitempty"`
+	Tail     []string  `json:"tail,omitempty"` // last lines of stderr
+}
+
+// Problem is what a check before a rollout found on an instance.
+type Problem struct {
+	Resource string `json:"resource"`
+	// Permanent: the revision itself is at fault (a script that does not parse); else the host may
+	// come right by itself (an interface that is down, a full disk).
+	Permanent bool   `json:"permanent"`
+	Message   string `json:"message"`
+}
+
+// Refused is the answer to an order whose precondition no longer holds; the way out is to plan again.
+type Refused struct{ Why string }
+
+// Error says why.
+func (r *Refused) Error() string { return "refused: " + r.Why }
+
+// IsRefused reports whether err is a refusal.
+func IsRefused(err error) bool {
+	_, ok := errors.AsType[*Refused](err)
+	return ok
+}
