@@ -1,0 +1,249 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ticksPerSecond of /proc/PID/stat: USER_HZ, the same on every architecture that Go runs Linux on.
+const ticksPerSecond = 100
+
+// stat is what of /proc/PID/stat is of use here.
+type stat struct {
+	state   byte
+	session int
+	cpu     uint64 // ticks, user and system
+	threads int
+	start   uint64 // ticks after boot
+	rss     uint64 // pages
+}
+
+func readStat(pid int) (stat, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			err = ErrGone
+		}
+		return stat{}, fmt.Errorf("cannot ask for process %d: %w", pid, err)
+	}
+	s, err := parseStat(b)
+	if err != nil {
+		return stat{}, fmt.Errorf("cannot ask for process %d: %w", pid, err)
+	}
+	return s, nil
+}
+
+// parseStat reads the fields behind the command's name, which may itself hold blanks and parentheses.
+func parseStat(b []byte) (stat, error) {
+	i := bytes.LastIndexByte(b, ')')
+	f := strings.Fields(string(b[i+1:]))
+	if i < 0 || len(f) < 22 || len(f[0]) != 1 {
+		return stat{}, errors.New("/proc/PID/stat is not understood")
+	}
+	num := func(field int) uint64 { // numbered from 1, as in proc(5)
+		n, _ := strconv.ParseUint(f[field-3], 10, 64)
+		return n
+	}
+	return stat{
+		state: f[0][0], session: int(num(6)), cpu: num(14) + num(15),
+		threads: int(num(20)), start: num(22), rss: num(24),
+	}, nil
+}
+
+// BootID is the kernel's name for this boot of the machine.
+func BootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("cannot ask for the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// Identify returns the identity of the process that has the pid now; also of one that has ended and was
+// not yet reaped.
+func Identify(pid int) (Identity, error) {
+	boot, err := BootID()
+	if err != nil {
+		return Identity{}, err
+	}
+	s, err := readStat(pid)
+	if err != nil {
+		return Identity{}, err
+	}
+	return Identity{PID: pid, StartTicks: s.start, BootID: boot}, nil
+}
+
+// Alive reports whether the process of that identity runs; one that has ended and was not reaped does not.
+func Alive(id Identity) bool {
+	now, err := Identify(id.PID)
+	if err != nil || now != id {
+		return false
+	}
+	s, err := readStat(id.PID)
+	return err == nil && s.state != 'Z' && s.state != 'X'
+}
+
+// Cmdline returns the arguments of a process. They can be read even where its environment cannot, as with
+// a process that has capabilities.
+func Cmdline(pid int) ([]string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask for the arguments of process %d: %w", pid, err)
+	}
+	if len(b) == 0 {
+		return nil, nil
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
+}
+
+// mark is the argument of -U, by which a Zeek process is known; empty for none.
+func mark(argv []string) string {
+	for i := 1; i+1 < len(argv); i++ {
+		if argv[i] == "-U" && filepath.IsAbs(argv[i+1]) {
+			return argv[i+1]
+		}
+	}
+	return ""
+}
+
+// HasMark reports whether the process was started with "-U path".
+func HasMark(pid int, path string) bool {
+	argv, err := Cmdline(pid)
+	return err == nil && path != "" && mark(argv) == path
+}
+
+// Marks finds all processes on this machine that were started with an absolute -U, by its path. Processes
+// that one of them forked (its session leader bears the same mark) are left out.
+func Marks() (map[string][]int, error) {
+	pids, err := allPIDs()
+	if err != nil {
+		return nil, err
+	}
+	found := map[string][]int{}
+	for _, pid := range pids {
+		argv, err := Cmdline(pid)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		m := mark(argv)
+		if m == "" {
+			continue
+		}
+		s, err := readStat(pid)
+		if err != nil || s.state == 'Z' || s.session != pid && HasMark(s.session, m) {
+			continue
+		}
+		found[m] = append(found[m], pid)
+	}
+	return found, nil
+}
+
+// FindMarked returns the pids of the processes that bear this very mark.
+func FindMarked(path string) ([]int, error) {
+	all, err := Marks()
+	return all[path], err
+}
+
+// Stat returns what a process uses.
+func Stat(pid int) (Usage, error) {
+	s, err := readStat(pid)
+	if err != nil {
+		return Usage{}, err
+	}
+	return Usage{
+		RSS:        s.rss * uint64(os.Getpagesize()),
+		CPUSeconds: float64(s.cpu) / ticksPerSecond,
+		Threads:    s.threads,
+	}, nil
+}
+
+// EndSession ends what a process, itself gone, has left behind in its session: TERM, then KILL after
+// grace. Such a child would hold the node's lock. It returns how many there were.
+func EndSession(ctx context.Context, leader Identity, grace time.Duration) (int, error) {
+	boot, err := BootID()
+	if err != nil || boot != leader.BootID {
+		return 0, err
+	}
+	rest, err := sessionMembers(leader)
+	defer func() {
+		for _, h := range rest {
+			h.Close()
+		}
+	}()
+	if err != nil || len(rest) == 0 {
+		return 0, err
+	}
+	for _, h := range rest {
+		_ = h.Signal(unix.SIGTERM)
+	}
+	deadline := time.NewTimer(grace)
+	defer deadline.Stop()
+	for _, h := range rest {
+		select {
+		case <-h.Done():
+			continue
+		case <-deadline.C:
+			deadline.Reset(0) // for the others too
+		case <-ctx.Done():
+		}
+		_ = h.Signal(unix.SIGKILL)
+	}
+	return len(rest), nil
+}
+
+// sessionMembers opens all processes of a session whose leader is gone. Its id is not given to another
+// process while one of them lives.
+func sessionMembers(leader Identity) ([]*Handle, error) {
+	pids, err := allPIDs()
+	if err != nil {
+		return nil, err
+	}
+	var members []*Handle
+	for _, pid := range pids {
+		s, err := readStat(pid)
+		if err != nil || s.session != leader.PID || s.start < leader.StartTicks || s.state == 'Z' {
+			continue
+		}
+		if pid == leader.PID {
+			// The leader lives, or its pid is another's by now and so is the session.
+			for _, h := range members {
+				h.Close()
+			}
+			return nil, nil
+		}
+		h, err := Open(Identity{PID: pid, StartTicks: s.start, BootID: leader.BootID})
+		if err != nil {
+			continue
+		}
+		members = append(members, h)
+	}
+	return members, nil
+}
+
+func allPIDs() ([]int, error) {
+	d, err := os.Open("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("cannot list processes: %w", err)
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list processes: %w", err)
+	}
+	var pids []int
+	for _, n := range names {
+		if pid, err := strconv.Atoi(n); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
