@@ -187,8 +187,8 @@ func realZeek(t *testing.T) desired.ZeekFacts {
 func TestRenderRefuses(t *testing.T) {
 	r := compile(t, cluster(nil))[0]
 	for name, z := range map[string]desired.ZeekFacts{
-		"cannot use Zeek 7.2.1":                     {Path: "/z", Version: "7.2.1"},
-		`"zeek", is not absolute`:                   {Path: "zeek", Version: "8.2.2"},
+		"cannot use Zeek 7.2.1":                      {Path: "/z", Version: "7.2.1"},
+		`"zeek", is not absolute`:                    {Path: "zeek", Version: "8.2.2"},
 		`cannot read "unknown" as a version of Zeek`: {Path: "/z", Version: "unknown"},
 	} {
 		if _, err := launch.Render(&r, place("/state", r.Name, z)); err == nil || !strings.Contains(err.Error(), name) {

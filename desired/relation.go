@@ -1,0 +1,27 @@
+package desired
+
+// Relations looks up how a field of a running resource has to relate to a desired one that lacks it
+// (the last worker was removed, say). It is empty for a field that the role never reads. Where the two
+// backends differ the stricter one is returned: a change of backend is a restart anyway.
+func Relations() func(role Role, field string) Relation {
+	type cell struct {
+		role  Role
+		field string
+	}
+	cells := map[cell]Relation{}
+	all := []Role{RoleBroker, RoleLogger, RoleManager, RoleProxy, RoleWorker, RoleArchiver}
+	strict := map[Relation]int{Live: 1, Cover: 2, Equal: 3}
+	for _, u := range table() {
+		roles := u.roles
+		if roles == nil {
+			roles = all
+		}
+		for _, r := range roles {
+			c := cell{r, u.field}
+			if strict[u.relation] > strict[cells[c]] {
+				cells[c] = u.relation
+			}
+		}
+	}
+	return func(role Role, field string) Relation { return cells[cell{role, field}] }
+}

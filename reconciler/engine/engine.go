@@ -1,0 +1,234 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+	"github.com/zeekrec/zeekrec/reconciler"
+)
+
+// Config is what an Engine is made of.
+type Config struct {
+	// Source is the source's URL, to which the state folder is bound.
+	Source string
+	// Observations of the source. May be nil: then only what was accepted before is reconciled.
+	Observations <-chan Observation
+	// Look asks the source to look now.
+	Look     func()
+	Agents   Agents
+	Journal  Journal
+	State    *State // what the journal adds up to; owned by the engine from here on
+	Parse    Parser
+	Validate Validator
+	// Instance is the name of the instance that a file without instances means.
+	Instance string
+	Log      *slog.Logger
+	Timings  Timings
+}
+
+// Engine reconciles. Run has to be called once; every other method may be called from any goroutine
+// while it runs.
+type Engine struct {
+	cfg     Config
+	log     *slog.Logger
+	timings Timings
+	state   *State
+	calls   chan func()
+
+	// All below belongs to the goroutine of Run.
+	fleet      map[string]observed.Report
+	pending    *Observation // waits for the first report of the own instance
+	seen       sourceView
+	parsed     map[string]*desired.Cluster // by object
+	files      map[string]desired.ClusterFile
+	compiled   desired.Compiled
+	compiledAs string // what compiled was computed from
+	relation   func(desired.Role, string) desired.Relation
+	works      map[string]*work                  // by cluster
+	plans      map[string]reconciler.ClusterPlan // by cluster
+	journalErr string
+	draining   bool
+	drained    []chan struct{}
+	started    time.Time
+}
+
+// New returns an engine that is not running yet.
+func New(cfg Config) *Engine {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.State == nil {
+		cfg.State = NewState()
+	}
+	return &Engine{
+		cfg: cfg, log: cfg.Log, timings: cfg.Timings.withDefaults(), state: cfg.State,
+		calls: make(chan func(), 64), fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
+		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{},
+		plans: map[string]reconciler.ClusterPlan{},
+	}
+}
+
+// ErrStopped is what a call gets from an engine that no longer runs.
+var ErrStopped = errors.New("the engine has stopped")
+
+// Run reconciles until ctx ends. Whatever it started goes on without it.
+func (e *Engine) Run(ctx context.Context) error {
+	e.started = time.Now()
+	if e.state.Source == "" && e.cfg.Source != "" {
+		e.record(ctx, &Record{Kind: KindBound, Source: e.cfg.Source})
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case o := <-e.cfg.Observations:
+			e.pending = &o
+		case <-e.cfg.Agents.Changed():
+		case f := <-e.calls:
+			f()
+		case <-timer.C:
+		}
+		e.step(ctx, time.Now())
+		timer.Reset(e.pause())
+	}
+}
+
+// pause until the next step if nothing happens: soon while something is under way.
+func (e *Engine) pause() time.Duration {
+	if e.draining || e.pending != nil {
+		return busy
+	}
+	for _, w := range e.works {
+		if w.rollout != nil {
+			return busy
+		}
+	}
+	return idle
+}
+
+// How long the loop waits for something to happen: gates and deadlines are looked at this often.
+const (
+	busy = 200 * time.Millisecond
+	idle = 2 * time.Second
+)
+
+// call runs f in the loop and waits for it.
+func (e *Engine) call(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case e.calls <- func() { defer close(done); f() }:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// later hands the end of something slow back to the loop.
+func (e *Engine) later(ctx context.Context, f func()) {
+	select {
+	case e.calls <- f:
+	case <-ctx.Done():
+	}
+}
+
+// record appends to the journal and applies to the state. False: it is not on disk, and must not be
+// acted on.
+func (e *Engine) record(ctx context.Context, rs ...*Record) bool {
+	now := time.Now()
+	for _, r := range rs {
+		if r.At.IsZero() {
+			r.At = now
+		}
+	}
+	if err := e.cfg.Journal.Append(ctx, rs...); err != nil {
+		if e.journalErr != err.Error() {
+			e.log.Error("Cannot write the journal; nothing new is deployed until it can be", "error", err)
+		}
+		e.journalErr = err.Error()
+		return false
+	}
+	if e.journalErr != "" {
+		e.log.Info("The journal can be written again")
+		e.journalErr = ""
+	}
+	for _, r := range rs {
+		e.state.Apply(*r)
+	}
+	return true
+}
+
+// step brings the world one step nearer to the target.
+func (e *Engine) step(ctx context.Context, now time.Time) {
+	for _, r := range e.cfg.Agents.Reports() {
+		e.fleet[r.Instance] = r
+	}
+	e.expire(ctx, now)
+	e.drift(ctx)
+	if e.pending != nil && e.ready() {
+		o := *e.pending
+		e.pending = nil
+		e.observe(ctx, o)
+	}
+	e.compile(ctx, now)
+	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+		e.reconcile(ctx, name, now)
+	}
+	e.finishDraining()
+}
+
+// ready reports whether the facts that compiling needs are there.
+func (e *Engine) ready() bool {
+	_, ok := e.fleet[e.cfg.Instance]
+	return ok || e.cfg.Instance == ""
+}
+
+// expire ends suspensions and holds whose time is over.
+func (e *Engine) expire(ctx context.Context, now time.Time) {
+	var rs []*Record
+	for _, scope := range slices.Sorted(maps.Keys(e.state.Suspended)) {
+		if e.state.Suspended[scope].Over(now) {
+			rs = append(rs, &Record{Kind: KindResumed, Scope: scope, By: "zeekrec", Reason: "its time is over"})
+		}
+	}
+	for _, scope := range slices.Sorted(maps.Keys(e.state.Holds)) {
+		if e.state.Holds[scope].Over(now) {
+			rs = append(rs, &Record{Kind: KindStarted, Scope: scope, By: "zeekrec", Reason: "its time is over"})
+		}
+	}
+	if len(rs) > 0 {
+		e.record(ctx, rs...)
+	}
+}
+
+// drift journals what agents did or saw without an order.
+func (e *Engine) drift(ctx context.Context) {
+	var rs []*Record
+	for _, inst := range slices.Sorted(maps.Keys(e.fleet)) {
+		for _, ev := range e.fleet[inst].Events {
+			if ev.Seq <= e.state.Drifted[inst] {
+				continue
+			}
+			rs = append(rs, &Record{Kind: KindDrift, At: ev.At, By: inst, Reason: ev.Text, Drift: &Drift{
+				Instance: inst, Seq: ev.Seq, Resource: ev.Resource, Event: ev.Kind, Text: ev.Text, PID: ev.PID, Tail: ev.Tail,
+			}})
+		}
+	}
+	if len(rs) > 0 && e.record(ctx, rs...) {
+		for _, r := range rs {
+			e.log.Warn("Drift", "resource", r.Drift.Resource, "event", r.Drift.Event, "text", r.Drift.Text)
+		}
+	}
+}

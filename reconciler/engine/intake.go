@@ -1,0 +1,317 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+)
+
+// sourceView is how the source looks from the engine.
+type sourceView struct {
+	err         string
+	since       time.Time // of err, or of the first file that cannot be read or used
+	checked     time.Time
+	commit      string
+	diagnostics []desired.Diagnostic
+	bad         map[string]time.Time // cluster whose newest file is not accepted -> since
+}
+
+// observe takes what the source says. A failure changes nothing but the status; a snapshot leads to
+// acceptances and rejections, cluster by cluster.
+func (e *Engine) observe(ctx context.Context, o Observation) {
+	e.seen.checked = o.CheckedAt
+	if o.Err != nil {
+		if e.seen.err == "" {
+			e.seen.since = o.CheckedAt
+			e.record(ctx, &Record{Kind: KindSource, Source: e.cfg.Source, By: "source", Reason: o.Err.Error()})
+			e.log.Error("Cannot read the source; everything stays as it was", "source", e.cfg.Source, "error", o.Err)
+		}
+		e.seen.err = o.Err.Error()
+		return
+	}
+	if o.Snapshot == nil {
+		return
+	}
+	if e.seen.err != "" {
+		e.seen.err, e.seen.since = "", time.Time{}
+		e.record(ctx, &Record{Kind: KindSource, Source: e.cfg.Source, By: "source", Reason: "readable again"})
+		e.log.Info("The source can be read again", "source", e.cfg.Source)
+	}
+	e.seen.commit = o.Snapshot.Commit
+	in := judge(o.Snapshot, e.cfg.Parse, e.cfg.Validate, e.cfg.Instance)
+	e.seen.diagnostics = in.diagnostics
+	if !e.intake(ctx, o, in) {
+		e.pending = &o // the journal cannot be written: try again
+	}
+}
+
+// judged is a snapshot, read and validated.
+type judged struct {
+	good        map[string]*desired.Cluster
+	bad         map[string][]desired.Diagnostic // by cluster
+	files       map[string]desired.ClusterFile
+	diagnostics []desired.Diagnostic
+}
+
+// judge reads and validates every file of a snapshot. Pure.
+func judge(s *desired.Snapshot, parse Parser, validate Validator, instance string) judged {
+	j := judged{good: map[string]*desired.Cluster{}, bad: map[string][]desired.Diagnostic{}, files: map[string]desired.ClusterFile{}}
+	for _, f := range s.Files {
+		j.files[f.Name] = f
+		if f.Err != nil {
+			d := desired.Diagnostic{
+				File: f.File, Severity: desired.Error, Code: "unreadable",
+				Message: f.Err.Error(), Hint: "the cluster stays at its last good revision until the file can be read",
+			}
+			j.bad[f.Name] = []desired.Diagnostic{d}
+			j.diagnostics = append(j.diagnostics, d)
+			continue
+		}
+		c, ds := parse(f, instance)
+		j.diagnostics = append(j.diagnostics, ds...)
+		if c == nil || desired.HasErrors(ds) {
+			j.bad[f.Name] = ds
+			continue
+		}
+		j.good[f.Name] = c
+	}
+	j.blame(validate(clusterList(j.good)))
+	desired.SortDiagnostics(j.diagnostics)
+	return j
+}
+
+// blame takes clusters that a diagnostic speaks against out of the good ones.
+func (j *judged) blame(ds []desired.Diagnostic) {
+	j.diagnostics = append(j.diagnostics, ds...)
+	for _, d := range ds {
+		name := strings.TrimSuffix(d.File, ".cfg")
+		if d.Severity == desired.Error && j.good[name] != nil {
+			j.bad[name] = append(j.bad[name], d)
+			delete(j.good, name)
+		}
+	}
+}
+
+func clusterList(m map[string]*desired.Cluster) []*desired.Cluster {
+	out := make([]*desired.Cluster, 0, len(m))
+	for _, n := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, m[n])
+	}
+	return out
+}
+
+// intake journals what a snapshot means. False: the journal cannot be written.
+func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
+	if !e.reject(ctx, o, &in) {
+		return false
+	}
+	// All clusters are compiled together, since they share ports: the new ones, and of the others
+	// what is wanted of them now.
+	all := maps.Clone(in.good)
+	for name, h := range e.state.Clusters {
+		if _, new := all[name]; !new && in.bad[name] != nil {
+			if c := e.clusterOf(ctx, h.Target()); c != nil {
+				all[name] = c
+			}
+		}
+	}
+	out := desired.Compile(clusterList(all), e.facts(), e.state.Assignment, o.CheckedAt)
+	in.blame(out.Diagnostics)
+	e.seen.diagnostics = in.diagnostics
+	desired.SortDiagnostics(e.seen.diagnostics)
+	if !e.reject(ctx, o, &in) {
+		return false
+	}
+
+	var rs []*Record
+	for _, name := range slices.Sorted(maps.Keys(in.good)) {
+		f := in.files[name]
+		rev := f.Revision()
+		h := e.state.Cluster(name)
+		if n := h.Newest(); n != nil && n.ID == rev {
+			continue
+		}
+		object, err := e.cfg.Journal.PutFile(ctx, f)
+		if err != nil {
+			e.journalErr = err.Error()
+			e.log.Error("Cannot keep a revision; it is not accepted", "cluster", name, "error", err)
+			return false
+		}
+		c := in.good[name]
+		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: rev, By: "source", Accepted: &Accepted{
+			Object: object, Commit: o.Snapshot.Commit, Resources: placements(out.Resources[name]), PruneGuard: c.Settings.PruneGuard,
+			Guard: e.guard(h, out.Resources[name], false), Assignment: out.Assignment,
+		}})
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+		h := e.state.Clusters[name]
+		if _, there := in.files[name]; there || h.Newest() == nil || h.Newest().Removed {
+			continue
+		}
+		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: RemovedRevision, By: "source", Accepted: &Accepted{
+			Removed: true, Commit: o.Snapshot.Commit, Guard: e.guard(h, nil, true), Assignment: out.Assignment, PruneGuard: h.Newest().PruneGuard,
+		}})
+	}
+	if len(rs) == 0 {
+		return true
+	}
+	if !e.record(ctx, rs...) {
+		return false
+	}
+	for _, r := range rs {
+		if r.Accepted.Guard != "" {
+			e.log.Warn("A revision waits for confirmation", "cluster", r.Cluster, "revision", r.Revision, "reason", r.Accepted.Guard)
+		} else {
+			e.log.Info("Accepted a revision", "cluster", r.Cluster, "revision", r.Revision)
+		}
+		e.work(r.Cluster).stalled = stall{}
+	}
+	if err := e.cfg.Journal.Collect(ctx); err != nil {
+		e.log.Warn("Cannot clear old revisions away", "error", err)
+	}
+	return true
+}
+
+// reject journals what is newly bad, once for each content.
+func (e *Engine) reject(ctx context.Context, o Observation, in *judged) bool {
+	was := e.seen.bad
+	e.seen.bad = map[string]time.Time{}
+	var rs []*Record
+	for _, name := range slices.Sorted(maps.Keys(in.bad)) {
+		f := in.files[name]
+		since, known := was[name]
+		if !known {
+			since = o.CheckedAt
+		}
+		e.seen.bad[name] = since
+		rev := "unreadable"
+		if f.Err == nil {
+			rev = f.Revision()
+		}
+		if r := e.state.Cluster(name).Rejected; known && r != nil && r.Revision == rev {
+			continue
+		}
+		rs = append(rs, &Record{Kind: KindRejected, Cluster: name, Revision: rev, By: "source", Problems: firstErrors(in.bad[name])})
+	}
+	if len(rs) > 0 && !e.record(ctx, rs...) {
+		return false
+	}
+	for _, r := range rs {
+		e.log.Error("A revision was not accepted; its cluster stays as it was", "cluster", r.Cluster, "problem", firstProblem(r.Problems))
+	}
+	return true
+}
+
+// firstErrors keeps a journal line readable.
+func firstErrors(ds []desired.Diagnostic) []desired.Diagnostic {
+	var out []desired.Diagnostic
+	for _, d := range ds {
+		if d.Severity == desired.Error && len(out) < 20 {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func firstProblem(ds []desired.Diagnostic) string {
+	if len(ds) == 0 {
+		return ""
+	}
+	return ds[0].String()
+}
+
+// guard asks the prune guard about a candidate, reckoned from the last accepted revision that may run.
+func (e *Engine) guard(h *History, candidate []desired.Resource, removed bool) string {
+	if hold := holdOf(h, candidate, removed); hold != nil {
+		return hold.Reason
+	}
+	return ""
+}
+
+func placements(rs []desired.Resource) map[string]Placement {
+	m := make(map[string]Placement, len(rs))
+	for _, r := range rs {
+		m[r.Name] = Placement{r.Type, r.Role, r.Instance}
+	}
+	return m
+}
+
+// clusterOf reads an accepted revision from the store. Nil, and a line in the log, where it cannot.
+func (e *Engine) clusterOf(ctx context.Context, rev *Revision) *desired.Cluster {
+	if rev == nil || rev.Removed {
+		return nil
+	}
+	if c := e.parsed[rev.Object]; c != nil {
+		return c
+	}
+	f, err := e.cfg.Journal.File(ctx, rev.Object)
+	if err != nil {
+		e.log.Error("Cannot read an accepted revision; its cluster is left alone", "revision", rev.ID, "error", err)
+		return nil
+	}
+	c, ds := e.cfg.Parse(f, e.cfg.Instance)
+	if c == nil || desired.HasErrors(ds) {
+		e.log.Error("Cannot use an accepted revision; its cluster is left alone", "revision", rev.ID, "problem", firstProblem(firstErrors(ds)))
+		return nil
+	}
+	e.parsed[rev.Object] = c
+	e.files[rev.Object] = f
+	return c
+}
+
+// compile makes the resources of all targets, when a target or a fact has changed.
+func (e *Engine) compile(ctx context.Context, now time.Time) {
+	if !e.ready() {
+		return
+	}
+	facts := e.facts()
+	key := factsKey(facts)
+	var cs []*desired.Cluster
+	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+		if rev := e.state.Clusters[name].Target(); rev != nil && !rev.Removed {
+			key += "\x00" + name + rev.Object
+		}
+	}
+	if key == e.compiledAs {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+		if c := e.clusterOf(ctx, e.state.Clusters[name].Target()); c != nil {
+			cs = append(cs, c)
+		}
+	}
+	e.compiled = desired.Compile(cs, facts, e.state.Assignment, now)
+	e.compiledAs = key
+	e.keepParsed(cs)
+}
+
+// keepParsed forgets the revisions that are no target.
+func (e *Engine) keepParsed(cs []*desired.Cluster) {
+	maps.DeleteFunc(e.parsed, func(object string, c *desired.Cluster) bool {
+		if slices.Contains(cs, c) {
+			return false
+		}
+		delete(e.files, object)
+		return true
+	})
+}
+
+// facts from the newest reports.
+func (e *Engine) facts() desired.Facts { return factsFrom(e.fleet, e.cfg.Instance) }
+
+func factsKey(f desired.Facts) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(f.Instances)) {
+		i := f.Instances[name]
+		fmt.Fprintf(&b, "%s %v", name, i.Addresses)
+		for _, z := range slices.Sorted(maps.Keys(i.Zeek)) {
+			fmt.Fprintf(&b, " %s=%v", z, i.Zeek[z])
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,228 @@
+// Package journal keeps the engine's records on disk: an append-only file of JSON lines, synced before
+// an append returns, beside content-addressed objects.
+//
+//	<dir>/journal.jsonl       the records; the first line may be a snapshot of the state before them
+//	<dir>/journal.1.jsonl     the file before that, kept when the journal rolled
+//	<dir>/objects/ab/abcd…    accepted cluster files, by the SHA-256 of their content
+//	<dir>/lock                held by the one process that may append
+//
+// Invariants: a record that was acknowledged is there after kill -9; a torn last line (the machine lost
+// its power while writing) is dropped when the journal is opened, and any other line that cannot be
+// read is an error that names the line, never silently skipped.
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+// RollAt is the size at which the journal rolls (decisions 25).
+const RollAt = 64 << 20
+
+// ErrLocked says that another process holds the state folder.
+var ErrLocked = errors.New("another zeekrec holds the state folder")
+
+// Journal is open for appending. Its methods may be called from several goroutines.
+type Journal struct {
+	dir    string
+	rollAt int64
+	lock   *os.File
+
+	mu    sync.Mutex
+	file  *os.File
+	size  int64
+	state *engine.State // the fold of what is on disk, for snapshots
+}
+
+// line is how the journal is written: either a record or a snapshot.
+type line struct {
+	*engine.Record
+	Snapshot *engine.State `json:"snapshot,omitempty"`
+}
+
+// Open takes the lock of a state folder, reads its journal and returns the state that it adds up to.
+// The folder is made where it is missing. The error is ErrLocked where another process holds it.
+func Open(dir string) (*Journal, *engine.State, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "objects"), 0o700); err != nil {
+		return nil, nil, fmt.Errorf("cannot make the state folder: %w", err)
+	}
+	lock, err := lockFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, nil, err
+	}
+	j := &Journal{dir: dir, rollAt: RollAt, lock: lock}
+	if err := j.open(); err != nil {
+		_ = lock.Close()
+		return nil, nil, err
+	}
+	return j, clone(j.state), nil
+}
+
+func (j *Journal) path() string { return filepath.Join(j.dir, "journal.jsonl") }
+
+func (j *Journal) open() error {
+	state, good, err := read(j.path(), nil)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(j.path(), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot open the journal: %w", err)
+	}
+	if err := f.Truncate(good); err != nil {
+		_ = f.Close()
+		return fmt.Errorf("cannot cut the torn end off the journal: %w", err)
+	}
+	j.file, j.size, j.state = f, good, state
+	return nil
+}
+
+// Load reads the journal of a state folder without taking its lock, for a look from outside.
+func Load(dir string) (*engine.State, error) {
+	s, _, err := read(filepath.Join(dir, "journal.jsonl"), nil)
+	return s, err
+}
+
+// read folds a file, calls each with every record, and returns how many bytes of the file are good.
+func read(path string, each func(engine.Record) error) (*engine.State, int64, error) {
+	state := engine.NewState()
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return state, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("cannot read the journal: %w", err)
+	}
+	defer f.Close()
+
+	r := bufio.NewReaderSize(f, 1<<16)
+	var good int64
+	for n := 1; ; n++ {
+		b, err := r.ReadBytes('\n')
+		if err == io.EOF {
+			return state, good, nil // what has no line end was never acknowledged
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("cannot read the journal: %w", err)
+		}
+		var l line
+		if err := json.Unmarshal(b, &l); err != nil {
+			if _, more := r.Peek(1); more == io.EOF {
+				return state, good, nil // torn in the middle of the last sector
+			}
+			return nil, 0, fmt.Errorf("cannot read line %d of %s: %w (mend or remove the line; nothing was started or stopped)", n, path, err)
+		}
+		switch {
+		case l.Snapshot != nil:
+			state = l.Snapshot
+			state.Init()
+		case l.Record != nil:
+			state.Apply(*l.Record)
+			if each != nil {
+				if err := each(*l.Record); err != nil {
+					return nil, 0, err
+				}
+			}
+		}
+		good += int64(len(b))
+	}
+}
+
+// Append writes records and syncs them. They are numbered here, in place. Either all are on disk when
+// it returns, or none counts: a failed append is cut off again.
+func (j *Journal) Append(_ context.Context, rs ...*engine.Record) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var buf bytes.Buffer
+	seq := j.state.Seq
+	for _, r := range rs {
+		seq++
+		r.Seq = seq
+		b, err := json.Marshal(line{Record: r})
+		if err != nil {
+			return fmt.Errorf("cannot write the journal: %w", err)
+		}
+		buf.Write(append(b, '\n'))
+	}
+	if _, err := j.file.Write(buf.Bytes()); err != nil {
+		_ = j.file.Truncate(j.size)
+		return fmt.Errorf("cannot write the journal: %w", err)
+	}
+	if err := j.file.Sync(); err != nil {
+		_ = j.file.Truncate(j.size)
+		return fmt.Errorf("cannot write the journal: %w", err)
+	}
+	j.size += int64(buf.Len())
+	for _, r := range rs {
+		j.state.Apply(*r)
+	}
+	if j.size > j.rollAt {
+		return j.roll()
+	}
+	return nil
+}
+
+// roll begins a new file with a snapshot, and keeps the old one.
+func (j *Journal) roll() error {
+	b, err := json.Marshal(line{Snapshot: j.state})
+	if err != nil {
+		return fmt.Errorf("cannot roll the journal: %w", err)
+	}
+	b = append(b, '\n')
+	old := filepath.Join(j.dir, "journal.1.jsonl")
+	_ = os.Remove(old)
+	if err := os.Link(j.path(), old); err != nil {
+		return fmt.Errorf("cannot roll the journal: %w", err)
+	}
+	if err := renameio.WriteFile(j.path(), b, 0o600); err != nil {
+		return fmt.Errorf("cannot roll the journal: %w", err)
+	}
+	f, err := os.OpenFile(j.path(), os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot open the journal: %w", err)
+	}
+	_ = j.file.Close()
+	j.file, j.size = f, int64(len(b))
+	return nil
+}
+
+// Close gives the lock back.
+func (j *Journal) Close() error {
+	return errors.Join(j.file.Close(), j.lock.Close())
+}
+
+// History calls each with every record that is still on disk, oldest first, until it returns an error.
+func History(dir string, each func(engine.Record) error) error {
+	for _, name := range []string{"journal.1.jsonl", "journal.jsonl"} {
+		if _, _, err := read(filepath.Join(dir, name), each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func clone(s *engine.State) *engine.State {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // a State is made of plain values
+	}
+	c := &engine.State{}
+	if err := json.Unmarshal(b, c); err != nil {
+		panic(err)
+	}
+	c.Init()
+	return c
+}

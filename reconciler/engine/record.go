@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+)
+
+// Kind of a journal record.
+type Kind string
+
+// What the journal says. Everything that only the controller knows is one of these, and everything
+// that zeekrec does follows from them (decisions 5).
+const (
+	KindBound       Kind = "bound"       // this state folder belongs to a source
+	KindAccepted    Kind = "accepted"    // a revision of a cluster is valid and wanted
+	KindRejected    Kind = "rejected"    // a revision was read and is not
+	KindConfirmed   Kind = "confirmed"   // somebody let a revision pass the prune guard
+	KindRollout     Kind = "rollout"     // a rollout began
+	KindOutcome     Kind = "outcome"     // and ended
+	KindQuarantined Kind = "quarantined" // a revision is not tried again
+	KindRetried     Kind = "retried"     // until somebody lifts that
+	KindPinned      Kind = "pinned"      // an older revision is wanted (rollback)
+	KindUnpinned    Kind = "unpinned"
+	KindSuspended   Kind = "suspended"
+	KindResumed     Kind = "resumed"
+	KindStopped     Kind = "stopped" // a hold: zeekrec stop
+	KindStarted     Kind = "started" // its end
+	KindRestart     Kind = "restart" // somebody asked for restarts
+	KindDrift       Kind = "drift"   // something happened on a host without an order
+	KindSource      Kind = "source"  // the source failed, or is well again
+)
+
+// Outcome of a rollout. A rollback is never called a success.
+type Outcome string
+
+// The outcomes.
+const (
+	Succeeded  Outcome = "Succeeded"
+	RolledBack Outcome = "RolledBack"
+	Failed     Outcome = "Failed"
+	Superseded Outcome = "Superseded"
+	Cancelled  Outcome = "Cancelled"
+)
+
+// Record is one line of the journal. Which fields are set follows from Kind. A record is never changed.
+type Record struct {
+	Seq  int64     `json:"seq"`
+	At   time.Time `json:"at"`
+	Kind Kind      `json:"kind"`
+	// Cluster, or the scope of a suspension or a hold: "dmz", "dmz/worker-1", "instance:agent-a".
+	Cluster  string `json:"cluster,omitempty"`
+	Scope    string `json:"scope,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	// By is who asked: a user's name, "source", or "zeekrec" itself.
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+
+	Accepted *Accepted            `json:"accepted,omitempty"`
+	Problems []desired.Diagnostic `json:"problems,omitempty"` // of a rejection
+	Rollout  *RolloutRecord       `json:"rollout,omitempty"`
+	Outcome  Outcome              `json:"outcome,omitempty"`
+	Until    time.Time            `json:"until,omitzero"`
+	// Resources asked to be restarted, with the incarnation that they had.
+	Resources map[string]int `json:"resources,omitempty"`
+	Drift     *Drift         `json:"drift,omitempty"`
+	Source    string         `json:"source,omitempty"`
+}
+
+// Accepted is what an accepted revision carries.
+type Accepted struct {
+	// Object is the name of the file's content in the store; empty for a removal.
+	Object  string `json:"object,omitempty"`
+	Removed bool   `json:"removed,omitempty"`
+	Commit  string `json:"commit,omitempty"`
+	// Resources of the revision, by name.
+	Resources map[string]Placement `json:"resources,omitempty"`
+	// Guard is why the revision waits for a confirmation; empty: it does not.
+	Guard string `json:"guard,omitempty"`
+	// Threshold of the prune guard, and whether to revert, that hold from now on.
+	PruneGuard desired.Quantity   `json:"prune_guard"`
+	Assignment desired.Assignment `json:"assignment"`
+}
+
+// Placement is what is remembered of a resource: enough to know what may be stopped, and where.
+type Placement struct {
+	Type     desired.Type `json:"type"`
+	Role     desired.Role `json:"role"`
+	Instance string       `json:"instance"`
+}
+
+// RolloutRecord says what a rollout set out to do, and what it was for.
+type RolloutRecord struct {
+	ID      string   `json:"id"`
+	From    string   `json:"from,omitempty"`
+	To      string   `json:"to"`
+	Cause   string   `json:"cause"` // change, revert, drift, asked
+	Actions []string `json:"actions,omitempty"`
+	// Acted on in the end, at an outcome.
+	Acted int `json:"acted,omitempty"`
+}
+
+// Drift is what an agent did or saw without an order.
+type Drift struct {
+	Instance string   `json:"instance"`
+	Seq      int      `json:"seq"`
+	Resource string   `json:"resource"`
+	Event    string   `json:"event"`
+	Text     string   `json:"text"`
+	PID      int      `json:"pid,omitempty"`
+	Tail     []string `json:"tail,omitempty"`
+}
+
+// RemovedRevision is the name of the revision in which a cluster's file is gone.
+const RemovedRevision = "removed"

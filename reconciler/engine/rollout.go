@@ -1,0 +1,283 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+	"github.com/zeekrec/zeekrec/reconciler"
+)
+
+// reconcile brings one cluster one step nearer to its target.
+func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
+	h, w := e.state.Clusters[name], e.work(name)
+	v := e.view(now)
+	target, want, c, ok := e.wanted(ctx, name, h)
+	if !ok {
+		delete(e.plans, name)
+		if w.rollout != nil && target == nil {
+			e.end(ctx, name, w, Cancelled, "there is no revision to go to")
+		}
+		return
+	}
+	limit := desired.Quantity{N: 1}
+	if c != nil {
+		limit = c.Settings.MaxUnavailable
+	}
+	plan := reconciler.Diff(v.input(name, target.ID, want, limit))
+	e.plans[name] = plan
+
+	e.follow(w, v)
+	w.giveUp(v)
+	if w.rollout != nil && w.rollout.target != target.ID {
+		if !e.end(ctx, name, w, Superseded, "revision "+target.ID+" took over") {
+			return
+		}
+	}
+	if w.rollout != nil {
+		careful := h.Good != "" && h.Good != target.ID
+		if why := w.trouble(v, careful); why != "" {
+			e.fail(ctx, name, w, h, target, why, v)
+			return
+		}
+	}
+	busy := len(w.progress.InFlight)+len(w.progress.Unsettled) > 0
+	if len(plan.Actions) == 0 {
+		if !busy && len(plan.Waiting) == 0 {
+			e.complete(ctx, name, w, h, target)
+		}
+		return
+	}
+	if why := e.suspended(name, c, v); why != "" && !e.draining {
+		w.blocked = why
+		return
+	}
+	if w.stalled.target == target.ID && now.Before(w.stalled.until) && !e.draining {
+		w.blocked = w.stalled.reason
+		return
+	}
+	w.stalled = stall{}
+	if now.Before(w.retryAt) {
+		return
+	}
+	if w.rollout == nil && !e.begin(ctx, name, w, h, target, plan, now) {
+		return
+	}
+	if !e.preflight(ctx, name, w, target, plan, now) {
+		return
+	}
+	w.blocked = ""
+	for _, a := range reconciler.Next(&plan, w.progress) {
+		e.send(ctx, name, w, a, v)
+	}
+}
+
+func (e *Engine) view(now time.Time) *view {
+	return &view{state: e.state, fleet: e.fleet, relation: e.relation, stale: e.timings.Stale, now: now}
+}
+
+// wanted is what is to run of a cluster. ok is false where that is not known, and so nothing is done.
+func (e *Engine) wanted(ctx context.Context, name string, h *History) (target *Revision, want []desired.Resource, c *desired.Cluster, ok bool) {
+	target = h.Target()
+	switch {
+	case e.draining:
+		return &Revision{ID: "draining"}, nil, nil, true
+	case target == nil || !e.ready():
+		return target, nil, nil, false
+	case target.Removed:
+		return target, nil, nil, true
+	}
+	want, ok = e.compiled.Resources[name]
+	if !ok {
+		return target, nil, nil, false
+	}
+	return target, want, e.clusterOf(ctx, target), true
+}
+
+// suspended says why nothing may be rolled out; empty: it may.
+func (e *Engine) suspended(name string, c *desired.Cluster, v *view) string {
+	for _, scope := range []string{"*", name} {
+		if s, ok := v.state.Suspended[scope]; ok {
+			return suspensionText(s)
+		}
+	}
+	if c != nil && c.Settings.Suspend {
+		return "suspended by the file (suspend = yes)"
+	}
+	return ""
+}
+
+// begin journals a new rollout.
+func (e *Engine) begin(ctx context.Context, name string, w *work, h *History, target *Revision, plan reconciler.ClusterPlan, now time.Time) bool {
+	if e.draining {
+		w.rollout = &rollout{RolloutRecord: RolloutRecord{ID: "stop-on-exit"}, began: now, target: target.ID, checked: map[string]bool{}}
+		return true
+	}
+	r := RolloutRecord{ID: fmt.Sprintf("%s-%d", name, e.state.Seq+1), From: h.Good, To: target.ID, Cause: string(reconciler.CauseChange)}
+	switch {
+	case h.Good == target.ID && h.Last != nil && h.Last.Outcome == Failed && h.Quarantined[h.Last.To] != "":
+		r.Cause = "revert"
+	case h.Good == target.ID:
+		r.Cause = string(plan.Actions[0].Cause)
+	}
+	for i := range plan.Actions {
+		if i == 50 {
+			r.Actions = append(r.Actions, fmt.Sprintf("… and %d more", len(plan.Actions)-i))
+			break
+		}
+		a := &plan.Actions[i]
+		r.Actions = append(r.Actions, fmt.Sprintf("%s %s (%s)", a.Kind, a.Resource, reasonText(a.Reasons)))
+	}
+	if !e.record(ctx, &Record{Kind: KindRollout, Cluster: name, Revision: target.ID, By: "zeekrec", Rollout: &r}) {
+		return false
+	}
+	s := plan.Summary()
+	e.log.Info("Rollout begins", "cluster", name, "revision", target.ID, "cause", r.Cause,
+		"start", s.Start, "stop", s.Stop, "restart", s.Restart, "update", s.Update, "unchanged", s.Unchanged)
+	w.rollout = &rollout{RolloutRecord: r, began: now, target: target.ID, checked: map[string]bool{}}
+	w.unblock()
+	return true
+}
+
+func reasonText(rs []reconciler.Reason) string {
+	var out []string
+	for _, r := range rs {
+		out = append(out, fmt.Sprintf("%s: %s -> %s", r.Field, cmpOr(r.From, "none"), cmpOr(r.To, "none")))
+	}
+	return strings.Join(out, ", ")
+}
+
+// end journals the outcome of the rollout. False: it could not be journaled, and has not ended.
+func (e *Engine) end(ctx context.Context, name string, w *work, o Outcome, why string, more ...*Record) bool {
+	r := w.rollout
+	if r.ID == "stop-on-exit" {
+		w.rollout = nil
+		return true
+	}
+	r.Acted = len(w.acts)
+	rs := append([]*Record{{Kind: KindOutcome, Cluster: name, Revision: r.target, By: "zeekrec", Outcome: o, Reason: why, Rollout: &r.RolloutRecord}}, more...)
+	if !e.record(ctx, rs...) {
+		return false
+	}
+	level := e.log.Info
+	if o == Failed {
+		level = e.log.Error
+	}
+	level("Rollout ended", "cluster", name, "revision", r.target, "outcome", o, "reason", why, "took", time.Since(r.began).Round(time.Millisecond))
+	w.rollout = nil
+	w.unblock()
+	return true
+}
+
+// complete notes that the cluster runs the target.
+func (e *Engine) complete(ctx context.Context, name string, w *work, h *History, target *Revision) {
+	w.unblock()
+	w.stalled = stall{}
+	if w.rollout == nil {
+		if h.Good == target.ID || e.draining {
+			return
+		}
+		// A revision that changes no process: nothing had to be done for it.
+		w.rollout = &rollout{
+			RolloutRecord: RolloutRecord{ID: fmt.Sprintf("%s-%d", name, e.state.Seq+1), From: h.Good, To: target.ID, Cause: string(reconciler.CauseChange)},
+			began:         time.Now(), target: target.ID,
+		}
+	}
+	o, why := Succeeded, ""
+	if w.rollout.Cause == "revert" {
+		o, why = RolledBack, "back on the last good revision"
+	}
+	if e.end(ctx, name, w, o, why) {
+		clear(w.acts)
+	}
+}
+
+// fail ends a rollout that makes things worse, and goes back where that is possible and allowed.
+func (e *Engine) fail(ctx context.Context, name string, w *work, h *History, target *Revision, why string, v *view) {
+	revert := h.Good != "" && h.Good != target.ID && h.Pin == nil && e.mayRevert(ctx, h)
+	if !revert {
+		// There is nothing to go back to. What runs, runs on; what failed is its agent's to heal.
+		if e.end(ctx, name, w, Failed, why) {
+			w.stalled = stall{target: target.ID, reason: why, until: v.now.Add(e.timings.Stalled)}
+			e.abandon(w)
+		}
+		return
+	}
+	q := &Record{Kind: KindQuarantined, Cluster: name, Revision: target.ID, By: "zeekrec", Reason: why}
+	if e.end(ctx, name, w, Failed, why+"; going back to revision "+h.Good, q) {
+		e.abandon(w)
+	}
+}
+
+// abandon forgets what the rollout acted on: a failed node that is to be left alone or replaced must
+// not hold up what comes next.
+func (e *Engine) abandon(w *work) {
+	for key := range w.acts {
+		w.progress.Settled(key)
+	}
+	clear(w.acts)
+}
+
+// mayRevert asks the setting of the revision that is known to be good: the one under judgement cannot
+// switch off its own safety net.
+func (e *Engine) mayRevert(ctx context.Context, h *History) bool {
+	c := e.clusterOf(ctx, h.find(h.Good))
+	return c != nil && c.Settings.AutoRevert
+}
+
+// send hands one action to its agent.
+func (e *Engine) send(ctx context.Context, name string, w *work, a reconciler.Action, v *view) {
+	wait := e.timings.Start
+	if a.Kind == desired.Stop || a.Kind == desired.Restart {
+		wait += e.timings.Stop
+	}
+	key := a.Resource
+	n := &act{rollout: w.rollout.ID, verb: a.Kind, role: a.Role, instance: a.Instance, incarnation: a.Incarnation, deadline: v.now.Add(wait)}
+	if a.Target != nil {
+		n.id = a.Target.ID
+	}
+	w.acts[key] = n
+	w.progress.Sent(&a)
+	e.log.Info("Action", "cluster", name, "action", a.Kind, "resource", key, "wave", a.Wave, "reason", reasonText(a.Reasons))
+
+	o := a.Order(w.rollout.ID, v.now.Add(wait))
+	go func() {
+		ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("%s did not take the order within %s", a.Instance, wait))
+		defer cancel()
+		err := e.cfg.Agents.Do(ctx, a.Instance, o)
+		if err == nil {
+			return
+		}
+		e.later(ctx, func() {
+			w.progress.Lost(key)
+			delete(w.acts, key)
+			if observed.IsRefused(err) {
+				e.log.Info("An order no longer fits what runs; planning again", "resource", key, "reason", err)
+				w.block("", time.Now(), 100*time.Millisecond)
+				return
+			}
+			e.log.Error("Cannot carry an action out", "resource", key, "action", a.Kind, "error", err)
+			w.block(fmt.Sprintf("cannot %s %s: %v", a.Kind, key, err), time.Now(), time.Second)
+		})
+	}()
+}
+
+// finishDraining tells those who wait for it that everything has stopped.
+func (e *Engine) finishDraining() {
+	if !e.draining {
+		return
+	}
+	for name, p := range e.plans {
+		w := e.work(name)
+		if len(p.Actions) > 0 || len(w.progress.InFlight)+len(w.progress.Unsettled) > 0 {
+			return
+		}
+	}
+	for _, ch := range e.drained {
+		close(ch)
+	}
+	e.drained = nil
+}

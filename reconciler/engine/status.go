@@ -1,0 +1,333 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+	"github.com/zeekrec/zeekrec/reconciler"
+)
+
+// Status is what a person sees of it all. Its JSON form is a promise (zeekrec status --json).
+type Status struct {
+	FormatVersion int             `json:"format_version"`
+	Source        SourceStatus    `json:"source"`
+	Clusters      []ClusterStatus `json:"clusters"`
+	Agents        []AgentStatus   `json:"agents"`
+	// Journal is why it cannot be written, and so nothing new is deployed.
+	Journal string    `json:"journal_error,omitempty"`
+	At      time.Time `json:"at"`
+	// StandIn: at least one process is not Zeek, but the stand-in.
+	StandIn bool   `json:"stand_in,omitempty"`
+	Version string `json:"version,omitempty"`
+}
+
+// SourceStatus is how the source looks.
+type SourceStatus struct {
+	URL    string `json:"url"`
+	Commit string `json:"commit"`
+	// State is ok, error (the source cannot be read), or invalid (some file of it cannot be used).
+	State     string     `json:"state"`
+	Error     *string    `json:"error"`
+	Since     *time.Time `json:"since,omitempty"` // of a state other than ok
+	CheckedAt time.Time  `json:"checked_at"`
+	// Diagnostics of the newest snapshot.
+	Diagnostics []desired.Diagnostic `json:"diagnostics,omitempty"`
+}
+
+// ClusterStatus is one cluster.
+type ClusterStatus struct {
+	Name     string `json:"name"`
+	Revision struct {
+		Wanted  string `json:"wanted"`
+		Running string `json:"running"`
+	} `json:"revision"`
+	Synced    bool `json:"synced"`
+	Healthy   bool `json:"healthy"`
+	Suspended bool `json:"suspended"`
+	// Reason is why the cluster is not synced, or what it waits for.
+	Reason string     `json:"reason,omitempty"`
+	Since  *time.Time `json:"since,omitempty"` // the newest file of the cluster has not been usable since
+	// Waiting is a revision that needs zeekrec apply --confirm.
+	Waiting     string           `json:"waiting,omitempty"`
+	Quarantined string           `json:"quarantined,omitempty"`
+	Pinned      string           `json:"pinned,omitempty"`
+	Rollout     *RolloutStatus   `json:"rollout,omitempty"`
+	Last        *LastRollout     `json:"last_rollout,omitempty"`
+	Resources   []ResourceStatus `json:"resources"`
+}
+
+// RolloutStatus is the rollout under way.
+type RolloutStatus struct {
+	ID      string    `json:"id"`
+	To      string    `json:"to"`
+	Cause   string    `json:"cause"`
+	Began   time.Time `json:"began"`
+	Left    int       `json:"left"` // actions still to come
+	Acted   int       `json:"acted"`
+	Waiting string    `json:"waiting,omitempty"`
+}
+
+// ResourceStatus is one resource.
+type ResourceStatus struct {
+	Name       string         `json:"name"`
+	Type       string         `json:"type"`
+	Role       string         `json:"role"`
+	Instance   string         `json:"instance"`
+	State      observed.State `json:"state"`
+	Reason     string         `json:"reason"`
+	PID        int            `json:"pid"`
+	Port       *int           `json:"port"`
+	StartedAt  *time.Time     `json:"started_at"`
+	Restarts   int            `json:"restarts"`
+	Joined     *bool          `json:"joined"` // null: nobody can tell yet
+	ObservedAt *time.Time     `json:"observed_at"`
+	Since      *time.Time     `json:"since,omitempty"`
+	Healthy    bool           `json:"healthy"`
+	Orphaned   bool           `json:"orphaned,omitempty"`
+	Outdated   []string       `json:"outdated,omitempty"`
+	Version    string         `json:"version,omitempty"`
+	StandIn    bool           `json:"stand_in,omitempty"`
+	// Incarnation counts the starts.
+	Incarnation int   `json:"incarnation"`
+	Foreign     []int `json:"foreign,omitempty"`
+}
+
+// AgentStatus is one agent.
+type AgentStatus struct {
+	Name       string    `json:"name"`
+	State      string    `json:"state"` // connected, silent
+	LastReport time.Time `json:"last_report"`
+	Zeek       string    `json:"zeek,omitempty"`
+	StandIn    bool      `json:"stand_in,omitempty"`
+	ZeekError  string    `json:"zeek_error,omitempty"`
+}
+
+// Status of everything, now.
+func (e *Engine) Status(ctx context.Context) (*Status, error) {
+	var s *Status
+	err := e.call(ctx, func() { s = e.status(time.Now()) })
+	return s, err
+}
+
+func (e *Engine) status(now time.Time) *Status {
+	v := e.view(now)
+	s := &Status{FormatVersion: 1, At: now, Journal: e.journalErr, Clusters: []ClusterStatus{}, Agents: []AgentStatus{}}
+	s.Source = e.sourceStatus()
+	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+		h := e.state.Clusters[name]
+		if c := e.clusterStatus(name, h, v); len(c.Resources) > 0 || c.Revision.Wanted != RemovedRevision {
+			s.Clusters = append(s.Clusters, c)
+		}
+	}
+	s.Clusters = append(s.Clusters, e.strangers(v)...)
+	for _, name := range slices.Sorted(maps.Keys(e.fleet)) {
+		r := e.fleet[name]
+		a := AgentStatus{Name: name, State: "connected", LastReport: r.At}
+		if now.Sub(r.At) > e.timings.Stale {
+			a.State = "silent"
+		}
+		z := r.Host.Zeek[""]
+		a.Zeek, a.StandIn, a.ZeekError = z.Version, z.StandIn, z.Err
+		s.StandIn = s.StandIn || z.StandIn
+		s.Agents = append(s.Agents, a)
+	}
+	return s
+}
+
+func (e *Engine) sourceStatus() SourceStatus {
+	s := SourceStatus{URL: e.cfg.Source, Commit: e.seen.commit, State: "ok", CheckedAt: e.seen.checked, Diagnostics: e.seen.diagnostics}
+	if len(e.seen.bad) > 0 {
+		names := slices.Sorted(maps.Keys(e.seen.bad))
+		since := e.seen.bad[names[0]]
+		for _, n := range names {
+			if e.seen.bad[n].Before(since) {
+				since = e.seen.bad[n]
+			}
+		}
+		text := "not accepted: " + strings.Join(names, ", ")
+		for _, d := range e.seen.diagnostics {
+			if d.Severity == desired.Error {
+				text += "; " + d.String()
+				break
+			}
+		}
+		s.State, s.Error, s.Since = "invalid", &text, &since
+	}
+	if e.seen.err != "" {
+		text, since := e.seen.err, e.seen.since
+		s.State, s.Error, s.Since = "error", &text, &since
+	}
+	return s
+}
+
+func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
+	c := ClusterStatus{Name: name, Resources: []ResourceStatus{}, Last: h.Last}
+	w := e.work(name)
+	if n := h.Newest(); n != nil {
+		c.Revision.Wanted = n.ID
+	}
+	c.Revision.Running = h.Good
+	target := h.Target()
+	plan, planned := e.plans[name]
+	c.Synced = planned && target != nil && target.ID == c.Revision.Wanted && len(plan.Actions) == 0 && len(plan.Waiting) == 0 &&
+		h.Good == target.ID && w.rollout == nil && e.seen.bad[name].IsZero()
+
+	for _, scope := range []string{"*", name} {
+		if s, ok := e.state.Suspended[scope]; ok {
+			c.Suspended, c.Reason = true, suspensionText(s)
+		}
+	}
+	if target != nil {
+		if cl := e.parsed[target.Object]; cl != nil && cl.Settings.Suspend {
+			c.Suspended, c.Reason = true, "suspended by the file (suspend = yes)"
+		}
+	}
+	if w.rollout != nil {
+		c.Rollout = &RolloutStatus{ID: w.rollout.ID, To: w.rollout.target, Cause: w.rollout.Cause, Began: w.rollout.began, Left: len(plan.Actions), Acted: len(w.acts), Waiting: w.blocked}
+		c.Reason = cmpOr(w.blocked, "rolling out revision "+w.rollout.target)
+	} else if w.blocked != "" {
+		c.Reason = w.blocked
+	}
+	if h.Pin != nil {
+		c.Pinned = h.Pin.Revision
+		c.Reason = "pinned to revision " + h.Pin.Revision + " by " + h.Pin.By
+	}
+	if why, bad := h.Quarantined[c.Revision.Wanted]; bad {
+		c.Quarantined = c.Revision.Wanted
+		c.Reason = "revision " + c.Revision.Wanted + " is quarantined: " + why
+	}
+	if rev := h.Waiting(); rev != nil {
+		c.Waiting = rev.ID
+		c.Reason = rev.Guard + "; confirm with: zeekrec apply --confirm " + name + "@" + rev.ID
+	}
+	if since, bad := e.seen.bad[name]; bad {
+		c.Since = &since
+		c.Reason = "its file cannot be used"
+		for _, d := range e.seen.diagnostics {
+			if d.Severity == desired.Error && strings.TrimSuffix(d.File, ".cfg") == name {
+				c.Reason = d.String()
+				break
+			}
+		}
+	}
+	e.resourceStatuses(&c, plan.Orphaned, plan.Waiting, v)
+	return c
+}
+
+// resourceStatuses fills in what is wanted and what is seen besides.
+func (e *Engine) resourceStatuses(c *ClusterStatus, orphaned []string, waiting []reconciler.Waiting, v *view) {
+	c.Healthy = true
+	why := map[string]string{}
+	for _, x := range waiting {
+		why[x.Resource] = x.Why
+	}
+	done := map[string]bool{}
+	for i := range e.compiled.Resources[c.Name] {
+		r := &e.compiled.Resources[c.Name][i]
+		done[r.Key()] = true
+		s := v.seen(r.Instance, r.Key())
+		rs := ResourceStatus{Name: r.Name, Type: string(r.Type), Role: string(r.Role), Instance: r.Instance, State: observed.Pending, Reason: why[r.Key()]}
+		if s != nil {
+			rs = e.resourceStatus(r.Instance, s, v)
+			rs.Reason = cmpOr(rs.Reason, why[r.Key()])
+		}
+		if rs.Port == nil && r.Node != nil {
+			for _, n := range r.Node.Layout.Nodes {
+				if n.Name == r.Name && n.Port != 0 {
+					p := n.Port
+					rs.Port = &p
+				}
+			}
+		}
+		c.Healthy = c.Healthy && (rs.Healthy || s != nil && s.Hold != "")
+		c.Resources = append(c.Resources, rs)
+	}
+	for inst, rep := range e.fleet {
+		for i := range rep.Resources {
+			s := &rep.Resources[i]
+			if s.Cluster != c.Name || done[s.Key()] && e.instanceOf(s.Key()) == inst {
+				continue
+			}
+			rs := e.resourceStatus(inst, s, v)
+			rs.Orphaned = slices.Contains(orphaned, s.Key())
+			if rs.Orphaned {
+				rs.Reason = cmpOr(rs.Reason, "orphaned: no accepted revision ever had it; left alone")
+			}
+			c.Resources = append(c.Resources, rs)
+		}
+	}
+	slices.SortFunc(c.Resources, func(a, b ResourceStatus) int {
+		if d := desired.Role(a.Role).Rank() - desired.Role(b.Role).Rank(); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+}
+
+// instanceOf a wanted resource.
+func (e *Engine) instanceOf(key string) string {
+	cluster, name, _ := strings.Cut(key, "/")
+	for i := range e.compiled.Resources[cluster] {
+		if e.compiled.Resources[cluster][i].Name == name {
+			return e.compiled.Resources[cluster][i].Instance
+		}
+	}
+	return ""
+}
+
+func (e *Engine) resourceStatus(inst string, s *observed.Resource, v *view) ResourceStatus {
+	at := v.fleet[inst].At
+	rs := ResourceStatus{
+		Name: s.Name, Type: s.Type, Role: s.Role, Instance: inst, State: s.State, Reason: s.Reason, PID: s.PID, Restarts: s.Restarts,
+		ObservedAt: &at, Healthy: s.Healthy, Outdated: s.Outdated, Version: s.Version, StandIn: s.StandIn, Incarnation: s.Incarnation, Foreign: s.Foreign,
+	}
+	if !s.Since.IsZero() {
+		since := s.Since
+		rs.Since = &since
+	}
+	if s.Port != 0 {
+		p := s.Port
+		rs.Port = &p
+	}
+	if !s.StartedAt.IsZero() && s.PID != 0 {
+		t := s.StartedAt
+		rs.StartedAt = &t
+	}
+	if age := v.now.Sub(at); age > v.stale {
+		rs.State, rs.Healthy = observed.Unknown, false
+		rs.Reason = inst + " has not reported for " + age.Round(time.Second).String()
+	}
+	return rs
+}
+
+// strangers are clusters that run and of which the journal knows nothing.
+func (e *Engine) strangers(v *view) []ClusterStatus {
+	byName := map[string]*ClusterStatus{}
+	for _, inst := range slices.Sorted(maps.Keys(e.fleet)) {
+		rep := e.fleet[inst]
+		for i := range rep.Resources {
+			s := &rep.Resources[i]
+			if e.state.Clusters[s.Cluster] != nil {
+				continue
+			}
+			c := byName[s.Cluster]
+			if c == nil {
+				c = &ClusterStatus{Name: s.Cluster, Reason: "orphaned: no accepted revision of this source ever had it; left alone", Resources: []ResourceStatus{}}
+				byName[s.Cluster] = c
+			}
+			rs := e.resourceStatus(inst, s, v)
+			rs.Orphaned = true
+			c.Resources = append(c.Resources, rs)
+		}
+	}
+	var out []ClusterStatus
+	for _, n := range slices.Sorted(maps.Keys(byName)) {
+		out = append(out, *byName[n])
+	}
+	return out
+}

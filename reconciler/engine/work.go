@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+	"github.com/zeekrec/zeekrec/reconciler"
+)
+
+// work is what is under way in one cluster. It outlives the rollout that it began with: what was sent and
+// has not settled still counts when a newer revision takes over.
+type work struct {
+	rollout  *rollout
+	progress reconciler.Progress
+	acts     map[string]*act // by key; kept after they settled until the rollout ends
+	// blocked is why nothing is sent now; retryAt when to try again.
+	blocked string
+	retryAt time.Time
+	pause   time.Duration
+	stalled stall
+}
+
+// stall is a rollout that failed with nothing to go back to.
+type stall struct {
+	target string
+	reason string
+	until  time.Time
+}
+
+// rollout leads a cluster to one target.
+type rollout struct {
+	RolloutRecord
+	began    time.Time
+	target   string
+	checked  map[string]bool // IDs of resources whose preflight went well
+	checking bool
+}
+
+// act is one action that was sent.
+type act struct {
+	rollout     string
+	verb        desired.Verb
+	role        desired.Role
+	instance    string
+	id          string // of the target spec
+	incarnation int    // before
+	deadline    time.Time
+	settled     bool
+}
+
+func (e *Engine) work(cluster string) *work {
+	w := e.works[cluster]
+	if w == nil {
+		w = &work{acts: map[string]*act{}}
+		e.works[cluster] = w
+	}
+	return w
+}
+
+// block notes why nothing is done, and when to look again; the pause doubles each time.
+func (w *work) block(why string, now time.Time, first time.Duration) {
+	w.blocked = why
+	w.pause = min(max(first, 2*w.pause), time.Minute)
+	w.retryAt = now.Add(w.pause)
+}
+
+func (w *work) unblock() { w.blocked, w.retryAt, w.pause = "", time.Time{}, 0 }
+
+// follow compares what was sent with what is seen: orders take effect, and effects settle.
+func (e *Engine) follow(w *work, v *view) {
+	for key, a := range w.acts {
+		s := v.seen(a.instance, key)
+		if _, flying := w.progress.InFlight[key]; flying {
+			switch {
+			case a.effect(s):
+				w.progress.Seen(key)
+			case v.fleet[a.instance].At.After(a.deadline):
+				w.progress.Lost(key)
+			}
+		}
+		if _, open := w.progress.Unsettled[key]; open && a.reached(s, v.now, e.timings.Stable) {
+			a.settled = true
+			w.progress.Settled(key)
+		}
+	}
+}
+
+// effect: the agent has taken the order up.
+func (a *act) effect(s *observed.Resource) bool {
+	switch a.verb {
+	case desired.Stop:
+		return s == nil || s.Told == "" || s.Hold != ""
+	case desired.Restart:
+		return s != nil && s.Told == a.id && s.Incarnation > a.incarnation
+	default:
+		return s != nil && s.Told == a.id
+	}
+}
+
+// reached: the resource is what the order wants, for long enough.
+func (a *act) reached(s *observed.Resource, now time.Time, stable time.Duration) bool {
+	switch a.verb {
+	case desired.Stop:
+		return s == nil || s.PID == 0
+	case desired.Update:
+		return true
+	case desired.Start:
+		return s != nil && s.Healthy
+	default:
+		return s != nil && s.Healthy && now.Sub(s.Since) >= stable
+	}
+}
+
+// trouble says why the rollout has to stop; empty: it goes well. careful is set where there is something to
+// go back to: then a single crash of what was acted on is enough.
+func (w *work) trouble(v *view, careful bool) string {
+	for _, key := range slices.Sorted(maps.Keys(w.acts)) {
+		a := w.acts[key]
+		if w.rollout == nil || a.rollout != w.rollout.ID {
+			continue
+		}
+		s := v.seen(a.instance, key)
+		switch {
+		case a.verb == desired.Update || a.verb == desired.Stop:
+		case s == nil || s.Told != a.id:
+			continue
+		case s.State == observed.Failed:
+			return fmt.Sprintf("%s failed after its %s: %s", key, a.verb, s.Reason)
+		case careful && (s.State == observed.Crashed || s.Restarts > 0):
+			return fmt.Sprintf("%s crashed after its %s: %s", key, a.verb, cmpOr(s.Reason, "it was restarted since"))
+		}
+		if !a.settled && v.now.After(a.deadline) {
+			return fmt.Sprintf("%s is not ready %s after its %s began%s", key, v.now.Sub(w.rollout.began).Round(time.Second), a.verb, reasonOf(s))
+		}
+	}
+	return ""
+}
+
+func reasonOf(s *observed.Resource) string {
+	if s == nil {
+		return ": nothing is known of it"
+	}
+	t := " (" + string(s.State)
+	if s.Reason != "" {
+		t += ": " + s.Reason
+	}
+	return t + ")"
+}
+
+// giveUp forgets what a former rollout left unsettled and will not settle: it no longer blocks.
+func (w *work) giveUp(v *view) {
+	for key, a := range w.acts {
+		if w.rollout != nil && a.rollout == w.rollout.ID {
+			continue
+		}
+		if a.settled || v.now.After(a.deadline) {
+			w.progress.Settled(key)
+			w.progress.Lost(key)
+			delete(w.acts, key)
+		}
+	}
+}

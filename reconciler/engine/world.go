@@ -1,0 +1,167 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+	"github.com/zeekrec/zeekrec/reconciler"
+)
+
+// World is all that a plan is computed against: what the journal says and what is observed. A running
+// engine hands out its own; without one it is read from a state folder, or empty.
+type World struct {
+	Source   string                     `json:"source,omitempty"`
+	State    *State                     `json:"state"`
+	Fleet    map[string]observed.Report `json:"fleet"`
+	Instance string                     `json:"instance"`
+	At       time.Time                  `json:"at"`
+	// Note says what the world is, where it is not what runs: the plan's first line.
+	Note string `json:"note,omitempty"`
+}
+
+// World as the engine sees it.
+func (e *Engine) World(ctx context.Context) (*World, error) {
+	var w *World
+	err := e.call(ctx, func() {
+		w = &World{Source: e.cfg.Source, State: e.state, Fleet: maps.Clone(e.fleet), Instance: e.cfg.Instance, At: time.Now()}
+		w.State = copyState(e.state)
+	})
+	return w, err
+}
+
+// copyState makes a copy for another goroutine. Maps that Apply changes in place are copied; what it
+// replaces as a whole is shared.
+func copyState(s *State) *State {
+	c := *s
+	c.Clusters = make(map[string]*History, len(s.Clusters))
+	for n, h := range s.Clusters {
+		d := *h
+		d.Revisions = slices.Clone(h.Revisions)
+		d.Quarantined = maps.Clone(h.Quarantined)
+		d.Known = maps.Clone(h.Known)
+		c.Clusters[n] = &d
+	}
+	c.Suspended, c.Holds, c.Restarts, c.Drifted = maps.Clone(s.Suspended), maps.Clone(s.Holds), maps.Clone(s.Restarts), maps.Clone(s.Drifted)
+	return &c
+}
+
+// EmptyWorld is one in which nothing runs and nothing was accepted.
+func EmptyWorld(instance string, at time.Time) *World {
+	return &World{State: NewState(), Fleet: map[string]observed.Report{}, Instance: instance, At: at}
+}
+
+// Preview is the plan for a snapshot in a world: what would be done if it were the source's. It is pure.
+// whole says that the snapshot replaces the source: clusters that it lacks would be removed.
+func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate Validator) *reconciler.Plan {
+	in := judge(s, parse, validate, w.Instance)
+	facts := factsFrom(w.Fleet, w.Instance)
+	out := desired.Compile(clusterList(in.good), facts, w.State.Assignment, w.At)
+	in.blame(out.Diagnostics)
+	if len(w.Fleet) == 0 {
+		assumed := desired.Diagnostic{File: s.URL, Severity: desired.Info, Code: "assumed-facts",
+			Message: "nothing is known of the hosts: Zeek " + desired.AssumedVersion + " is assumed, with a local.zeek"}
+		in.diagnostics = append(in.diagnostics, assumed)
+	}
+	desired.SortDiagnostics(in.diagnostics)
+
+	v := &view{state: w.State, fleet: w.Fleet, relation: desired.Relations(), stale: Timings{}.withDefaults().Stale, now: w.At}
+	if len(w.Fleet) == 0 {
+		v.fleet = emptyHosts(out.Resources, w.At)
+	}
+	var plans []reconciler.ClusterPlan
+	for _, name := range slices.Sorted(maps.Keys(in.good)) {
+		want := out.Resources[name]
+		p := reconciler.Diff(v.input(name, in.files[name].Revision(), want, in.good[name].Settings.MaxUnavailable))
+		p.Held = holdOf(w.State.Clusters[name], want, false)
+		plans = append(plans, p)
+	}
+	if whole {
+		for _, name := range slices.Sorted(maps.Keys(w.State.Clusters)) {
+			h := w.State.Clusters[name]
+			if _, there := in.files[name]; there || h.Newest() == nil || h.Newest().Removed {
+				continue
+			}
+			p := reconciler.Diff(v.input(name, RemovedRevision, nil, desired.Quantity{N: 1}))
+			p.Held = holdOf(h, nil, true)
+			plans = append(plans, p)
+		}
+	}
+	return reconciler.NewPlan(plans, in.diagnostics)
+}
+
+// holdOf is the prune guard's verdict on what would become of a cluster.
+func holdOf(h *History, want []desired.Resource, removed bool) *reconciler.Hold {
+	if h == nil {
+		return nil
+	}
+	t := h.Target()
+	if t == nil || t.Removed {
+		return nil
+	}
+	var was []desired.Resource
+	for name, p := range t.Resources {
+		was = append(was, desired.Resource{Name: name, Type: p.Type, Role: p.Role, Instance: p.Instance})
+	}
+	return reconciler.Guard(was, want, t.PruneGuard, removed)
+}
+
+// emptyHosts serve every instance that is wanted, and run nothing.
+func emptyHosts(resources map[string][]desired.Resource, at time.Time) map[string]observed.Report {
+	m := map[string]observed.Report{}
+	for _, rs := range resources {
+		for i := range rs {
+			m[rs[i].Instance] = observed.Report{Instance: rs[i].Instance, At: at}
+		}
+	}
+	return m
+}
+
+// Compare is the plan that leads from one snapshot to another, in a world where the first one runs as it
+// should and nothing else is known. The first is assigned afresh, the second from the first.
+func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate Validator, at time.Time) (*reconciler.Plan, []desired.Diagnostic) {
+	old := judge(from, parse, validate, instance)
+	out := desired.Compile(clusterList(old.good), desired.Facts{Default: instance}, desired.Assignment{}, at)
+	old.blame(out.Diagnostics)
+	w := EmptyWorld(instance, at)
+	w.State.Assignment = out.Assignment
+	byInstance := map[string][]observed.Resource{}
+	for _, name := range slices.Sorted(maps.Keys(old.good)) {
+		rs := out.Resources[name]
+		rev := old.files[name].Revision()
+		w.State.Clusters[name] = &History{
+			Revisions: []Revision{{ID: rev, Resources: placements(rs), PruneGuard: old.good[name].Settings.PruneGuard}},
+			Good:      rev, Known: placements(rs),
+		}
+		for i := range rs {
+			byInstance[rs[i].Instance] = append(byInstance[rs[i].Instance], running(&rs[i], at))
+		}
+	}
+	for inst, rs := range byInstance {
+		w.Fleet[inst] = observed.Report{Instance: inst, At: at, Resources: rs}
+	}
+	new := judge(to, parse, validate, instance)
+	for _, c := range new.good {
+		for _, n := range c.Nodes {
+			if _, ok := w.Fleet[n.Instance]; !ok {
+				w.Fleet[n.Instance] = observed.Report{Instance: n.Instance, At: at}
+			}
+		}
+	}
+	return Preview(w, to, true, parse, validate), old.diagnostics
+}
+
+// running is a resource as an agent would report it.
+func running(r *desired.Resource, at time.Time) observed.Resource {
+	o := observed.Resource{
+		Cluster: r.Cluster, Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, Since: at,
+		PID: 1, StartedAt: at, Incarnation: 1, Healthy: true, Told: r.ID, Started: r.ID, Parts: make(map[string][]string, len(r.Parts)),
+	}
+	for _, p := range r.Parts {
+		o.Parts[p.Field] = p.Values
+	}
+	return o
+}
