@@ -119,17 +119,21 @@ func (o *order) become(lock int) error {
 			return fmt.Errorf("cannot hand on the lock: %w", err)
 		}
 	}
-	if !o.Switch {
+	if o.Become == nil {
 		return nil
 	}
-	if err := syscall.Setgroups(o.Groups); err != nil {
+	groups := make([]int, len(o.Become.Groups))
+	for i, g := range o.Become.Groups {
+		groups[i] = int(g)
+	}
+	if err := syscall.Setgroups(groups); err != nil {
 		return fmt.Errorf("cannot set groups: %w", err)
 	}
-	if err := syscall.Setgid(o.GID); err != nil {
-		return fmt.Errorf("cannot set group %d: %w", o.GID, err)
+	if err := syscall.Setgid(int(o.Become.Gid)); err != nil {
+		return fmt.Errorf("cannot set group %d: %w", o.Become.Gid, err)
 	}
-	if err := syscall.Setuid(o.UID); err != nil {
-		return fmt.Errorf("cannot set user %d: %w", o.UID, err)
+	if err := syscall.Setuid(int(o.Become.Uid)); err != nil {
+		return fmt.Errorf("cannot set user %d: %w", o.Become.Uid, err)
 	}
 	return nil
 }

@@ -27,6 +27,20 @@ func SetNice(id Identity, nice int) error {
 	return nil
 }
 
+// SetOpenFiles changes how many files a running process may open, soft and hard; 0 leaves it as it is.
+func SetOpenFiles(id Identity, n uint64) error {
+	if n == 0 {
+		return nil
+	}
+	if !Alive(id) {
+		return fmt.Errorf("cannot allow %d open files: %w", n, ErrGone)
+	}
+	if err := unix.Prlimit(id.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n}, nil); err != nil {
+		return fmt.Errorf("cannot allow process %d %d open files: %w", id.PID, n, err)
+	}
+	return nil
+}
+
 // setNice sets it for one thread (0: the calling one) and, as far as that is possible, for the group of
 // its session: where the kernel groups by session, a thread's own value only counts within.
 func setNice(tid, nice int) error {

@@ -9,8 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,11 +23,8 @@ const prepareTimeout = 20 * time.Second
 // environment, where others could read it.
 type order struct {
 	Spec
-	// Switch says to become UID, GID and Groups.
-	Switch bool  `json:"switch"`
-	UID    int   `json:"uid"`
-	GID    int   `json:"gid"`
-	Groups []int `json:"groups"`
+	// Become is whom to become; nil: nobody else.
+	Become *syscall.Credential `json:"become,omitempty"`
 }
 
 // Prepared is a process that waits at the gate. Exactly one of Go and Abort is to be called.
@@ -62,10 +57,12 @@ func prepare(ctx context.Context, launcher []string, s Spec) (_ *Prepared, err e
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	o := order{Spec: s}
-	if err := o.resolveUser(s.User); err != nil {
+	// Looked up here and not in the new process, so that an unknown user is known before anything is made.
+	become, err := LookupUser(s.User)
+	if err != nil {
 		return nil, err
 	}
+	o := order{Spec: s, Become: become}
 	msg, err := json.Marshal(&o)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode the command: %w", err)
@@ -215,40 +212,4 @@ func reported(line string) error {
 		return fmt.Errorf("%w: %s", ErrLocked, text)
 	}
 	return errors.New(strings.TrimPrefix(line, reportError))
-}
-
-// resolveUser looks up whom to become. It is done here and not in the new process, so that an unknown
-// user is known before anything is made.
-func (o *order) resolveUser(name string) error {
-	if name == "" {
-		return nil
-	}
-	u, err := user.Lookup(name)
-	if err != nil {
-		return fmt.Errorf("cannot become user %q: %w", name, err)
-	}
-	uid, err1 := strconv.Atoi(u.Uid)
-	gid, err2 := strconv.Atoi(u.Gid)
-	if err := errors.Join(err1, err2); err != nil {
-		return fmt.Errorf("cannot become user %q: %w", name, err)
-	}
-	if uid == os.Geteuid() {
-		return nil
-	}
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("cannot become user %q: zeekrec itself does not run as root", name)
-	}
-	ids, err := u.GroupIds()
-	if err != nil {
-		return fmt.Errorf("cannot find the groups of user %q: %w", name, err)
-	}
-	o.Switch, o.UID, o.GID = true, uid, gid
-	for _, id := range ids {
-		n, err := strconv.Atoi(id)
-		if err != nil {
-			return fmt.Errorf("cannot find the groups of user %q: %w", name, err)
-		}
-		o.Groups = append(o.Groups, n)
-	}
-	return nil
 }

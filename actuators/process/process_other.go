@@ -86,3 +86,6 @@ func SetAffinity(Identity, []int) error { return errNotLinux }
 
 // SetNice changes the priority of a running process; only on Linux.
 func SetNice(Identity, int) error { return errNotLinux }
+
+// SetOpenFiles changes how many files a running process may open; only on Linux.
+func SetOpenFiles(Identity, uint64) error { return errNotLinux }

@@ -372,6 +372,13 @@ func TestLiveChanges(t *testing.T) {
 	if set.Count() < own.Count() {
 		t.Errorf("%d CPUs after lifting the affinity, want %d", set.Count(), own.Count())
 	}
+	if err := SetOpenFiles(id, 333); err != nil {
+		t.Fatal(err)
+	}
+	var files unix.Rlimit
+	if err := unix.Prlimit(id.PID, unix.RLIMIT_NOFILE, nil, &files); err != nil || files.Cur != 333 || files.Max != 333 {
+		t.Errorf("open files %+v, %v", files, err)
+	}
 	wrong := id
 	wrong.StartTicks++
 	if err := SetNice(wrong, 0); !errors.Is(err, ErrGone) {

@@ -1,0 +1,710 @@
+//go:build linux
+
+package agent
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/zeekrec/zeekrec/actuators/process"
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+func TestStartStop(t *testing.T) {
+	w := newWorld(t)
+	r := worker(part("workers", desired.Cover, "w1"))
+	w.do(order(desired.Start, r, ""))
+	got := w.untilState(observed.Running)
+	if !got.Healthy || got.PID == 0 || got.Incarnation != 1 || got.Told != r.ID || got.Started != r.ID || got.Version != "8.2.2" || !got.StandIn {
+		t.Errorf("running: %+v", got)
+	}
+	if !slices.Equal(got.Parts["interface"], []string{"eth0"}) || len(got.Outdated) > 0 {
+		t.Errorf("parts %v, outdated %v", got.Parts, got.Outdated)
+	}
+	stderr, err := os.ReadFile(w.folder("dmz", "w1").stderr())
+	if err != nil || !strings.Contains(string(stderr), "zeekrec: started pid ") || !strings.Contains(string(stderr), "incarnation 1\nlistening on") {
+		t.Errorf("stderr %q, %v", stderr, err)
+	}
+
+	w.do(order(desired.Start, r, "")) // repeated
+	w.do(order(desired.Start, r, r.ID))
+	w.do(order(desired.Stop, r, r.ID))
+	w.do(order(desired.Stop, r, r.ID)) // repeated
+	w.untilGone()
+	if process.Alive(process.Identity{PID: got.PID}) {
+		t.Error("alive")
+	}
+	w.do(order(desired.Stop, r, r.ID))
+
+	// The incarnation goes on where it was.
+	w.do(order(desired.Start, r, ""))
+	if again := w.untilState(observed.Running); again.Incarnation != 2 || again.Restarts != 0 {
+		t.Errorf("started again: %+v", again)
+	}
+	if k := w.kinds(); len(k) > 0 {
+		t.Errorf("events of mere orders: %v", k)
+	}
+}
+
+func TestKilledProcessIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	w.do(order(desired.Start, worker(), ""))
+	was := w.untilState(observed.Running)
+	begun := time.Now()
+	killPID(t, was.PID)
+	now := w.until("a new process", func(r observed.Resource) bool { return r.State == observed.Running && r.PID != was.PID })
+	if d := time.Since(begun); d > time.Second {
+		t.Errorf("took %s", d)
+	}
+	if now.Incarnation != 2 || now.Restarts != 1 {
+		t.Errorf("%+v", now)
+	}
+	if e := w.event("crashed"); e.Text != "killed by SIGKILL" || e.PID != was.PID || e.Resource != "dmz/w1" {
+		t.Errorf("%+v", e)
+	}
+	if e := w.event("restarted"); e.PID != now.PID {
+		t.Errorf("%+v", e)
+	}
+	if gens, _ := os.ReadDir(filepath.Join(w.state, "clusters", "dmz", "gen")); len(gens) != 1 {
+		t.Errorf("generated files: %d folders", len(gens))
+	}
+}
+
+func TestCrashLoopBecomesFailed(t *testing.T) {
+	w := newWorld(t)
+	r := worker(fake("port"))
+	w.do(order(desired.Start, r, ""))
+	got := w.untilState(observed.Failed)
+	want := "5 times within 1m0s, lastly: exited with status 1: fatal error: Failed to setup Prometheus endpoint"
+	if !strings.HasPrefix(got.Reason, want) || got.PID != 0 || got.Healthy || got.Incarnation != 5 {
+		t.Errorf("%+v", got)
+	}
+	if e := w.event("failed"); !strings.HasPrefix(e.Text, want) {
+		t.Errorf("%+v", e)
+	}
+	// An order is a reason to try again.
+	w.do(order(desired.Restart, r, r.ID))
+	w.until("tried again", func(r observed.Resource) bool { return r.Incarnation > 5 })
+}
+
+func TestPermanentErrorFailsAtOnce(t *testing.T) {
+	for mode, want := range map[string]string{
+		"syntax":    `exited with status 1: error in /x/local.zeek, line 3: syntax error, at or near "}"`,
+		"interface": "exited with status 1: fatal error: problem with interface eth9 (eth9: No such device exists (pcap_activate))",
+	} {
+		t.Run(mode, func(t *testing.T) {
+			w := newWorld(t)
+			bad := worker(fake(mode))
+			w.do(order(desired.Start, bad, ""))
+			got := w.untilState(observed.Failed)
+			if got.Reason != want || got.Incarnation != 1 {
+				t.Errorf("%+v", got)
+			}
+			if e := w.event("crashed"); len(e.Tail) == 0 || !strings.Contains(want, e.Tail[0]) {
+				t.Errorf("tail %q", e.Tail)
+			}
+			// Told something else, it starts.
+			w.do(order(desired.Restart, worker(), bad.ID))
+			w.untilState(observed.Running)
+		})
+	}
+}
+
+func TestFailedIsTriedAgainWhenItsInterfaceAppears(t *testing.T) {
+	w := newWorld(t)
+	w.links.set()
+	r := worker(fake("interface"))
+	w.do(order(desired.Start, r, ""))
+	if got := w.untilState(observed.Failed); got.Incarnation != 1 {
+		t.Errorf("%+v", got)
+	}
+	w.links.set(up("eth0", 7))
+	w.until("a second try", func(r observed.Resource) bool { return r.Incarnation == 2 && r.State == observed.Failed })
+}
+
+func TestTermIgnoredIsKilled(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Timings.StopDeadline = 100 * time.Millisecond })
+	r := worker(fake("ignore-term"))
+	w.do(order(desired.Start, r, ""))
+	w.untilState(observed.Running)
+	w.do(order(desired.Stop, r, r.ID))
+	w.untilGone()
+	if e := w.event("stop-timeout"); !strings.Contains(e.Text, "did not end within 100ms of TERM: killed") {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestNotReadyInTimeIsAFailedStart(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Timings.StartDeadline = 100 * time.Millisecond; c.Timings.CrashLimit = 2 })
+	r := worker(fake("hang"))
+	w.do(order(desired.Start, r, ""))
+	got := w.untilState(observed.Failed)
+	if !strings.Contains(got.Reason, "2 times within 1m0s, lastly: not ready within 100ms") {
+		t.Errorf("%+v", got)
+	}
+	w.event("start-timeout")
+}
+
+func TestMissingProgramIsSaid(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.DefaultZeek = "/nonexistent/zeek" })
+	w.do(order(desired.Start, worker(), ""))
+	got := w.untilState(observed.Failed)
+	if !strings.Contains(got.Reason, "/nonexistent/zeek") {
+		t.Errorf("%+v", got)
+	}
+	w.eventually("reported", func() bool { return w.Report().Host.Zeek[""].Err != "" })
+}
+
+func TestAgentRestartAdopts(t *testing.T) {
+	w := newWorld(t)
+	r := worker()
+	w.do(order(desired.Start, r, ""))
+	was := w.untilState(observed.Running)
+	w.stop()
+	if !process.Alive(mustIdentify(t, was.PID)) {
+		t.Fatal("the process has ended with the agent")
+	}
+	if err := w.Do(t.Context(), order(desired.Stop, r, r.ID)); err == nil || !strings.Contains(err.Error(), "the agent has ended") {
+		t.Errorf("an order after the end: %v", err)
+	}
+	w.start()
+	// At once, not only after a while.
+	now, ok := w.get("dmz/w1")
+	if !ok || now.PID != was.PID || now.State != observed.Running || now.Incarnation != was.Incarnation || !now.Healthy {
+		t.Errorf("after restart %+v", now)
+	}
+	if !now.StartedAt.Equal(was.StartedAt) {
+		t.Errorf("started at %s, was %s", now.StartedAt, was.StartedAt)
+	}
+	w.event("adopted")
+	// It is supervised as before.
+	killPID(t, was.PID)
+	w.until("replaced", func(r observed.Resource) bool { return r.State == observed.Running && r.PID != was.PID })
+	w.do(order(desired.Stop, r, r.ID))
+	w.untilGone()
+}
+
+func mustIdentify(t *testing.T, pid int) process.Identity {
+	t.Helper()
+	id, err := process.Identify(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestCrashWhileAwayIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	w.do(order(desired.Start, worker(), ""))
+	was := w.untilState(observed.Running)
+	w.stop()
+	killPID(t, was.PID)
+	w.start()
+	now := w.until("replaced", func(r observed.Resource) bool { return r.State == observed.Running })
+	if now.PID == was.PID || now.Incarnation != 2 {
+		t.Errorf("%+v", now)
+	}
+	if e := w.event("lost"); !strings.Contains(e.Text, "ended while zeekrec was away") {
+		t.Errorf("%+v", e)
+	}
+}
+
+// The record speaks of another process (it could not be renewed): the lock and the mark find the right one.
+func TestAdoptionByLockAndMark(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, f folder){
+		"stale": func(t *testing.T, f folder) {
+			l, err := readJSON[runningRecord](f.running())
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Process.PID, l.Process.StartTicks = 1, 1
+			if err := writeJSON(f.running(), l); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"missing": func(t *testing.T, f folder) {
+			if err := os.Remove(f.running()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"damaged": func(t *testing.T, f folder) {
+			if err := os.WriteFile(f.running(), []byte(`{"incar`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			r := worker()
+			w.do(order(desired.Start, r, ""))
+			was := w.untilState(observed.Running)
+			w.stop()
+			spoil(t, w.folder("dmz", "w1"))
+			w.start()
+			now, ok := w.get("dmz/w1")
+			if !ok || now.PID != was.PID || now.State != observed.Running || now.Started != r.ID {
+				t.Errorf("%+v", now)
+			}
+			if name == "stale" && now.Incarnation != 2 {
+				t.Errorf("incarnation %d", now.Incarnation)
+			}
+		})
+	}
+}
+
+func TestToldChangedWhileAway(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(t *testing.T, f folder)
+		want   func(w *world, pid int)
+	}{
+		"orphan": {
+			func(t *testing.T, f folder) {
+				if err := os.Remove(f.told()); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(w *world, pid int) {
+				r, _ := w.get("dmz/w1")
+				if r.PID != pid || r.Told != "" || r.State != observed.Running || !strings.HasPrefix(r.Reason, "orphaned") {
+					w.t.Errorf("%+v", r)
+				}
+				// It is not started again.
+				killPID(w.t, pid)
+				w.untilGone()
+				if e := w.event("crashed"); !strings.Contains(e.Text, "not started again") {
+					w.t.Errorf("%+v", e)
+				}
+			},
+		},
+		"unreadable": {
+			func(t *testing.T, f folder) {
+				if err := os.WriteFile(f.told(), []byte("{"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(w *world, pid int) {
+				r, _ := w.get("dmz/w1")
+				if r.PID != pid || r.State != observed.Running || !strings.Contains(r.Reason, "cannot be read") {
+					w.t.Errorf("%+v", r)
+				}
+				// Told again, all is well, and nothing was disturbed.
+				w.do(order(desired.Update, worker(), ""))
+				if r, _ = w.get("dmz/w1"); r.PID != pid || r.Reason != "" || r.Told == "" {
+					w.t.Errorf("%+v", r)
+				}
+			},
+		},
+		"hold": {
+			func(t *testing.T, f folder) {
+				told, err := readJSON[toldRecord](f.told())
+				if err != nil {
+					t.Fatal(err)
+				}
+				told.Hold = "maintenance"
+				if err := writeJSON(f.told(), told); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(w *world, _ int) {
+				r := w.untilState(observed.Stopped)
+				if r.Hold != "maintenance" || r.Reason != "held: maintenance" {
+					w.t.Errorf("%+v", r)
+				}
+			},
+		},
+		"another spec": {
+			func(t *testing.T, f folder) {
+				told, err := readJSON[toldRecord](f.told())
+				if err != nil {
+					t.Fatal(err)
+				}
+				told.Resource = worker(fake("ignore-term"))
+				if err := writeJSON(f.told(), told); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(w *world, pid int) {
+				// Only running speaks of the process; the restart is the reconciler's to plan.
+				r, _ := w.get("dmz/w1")
+				if r.PID != pid || r.Told == r.Started || r.State != observed.Running {
+					w.t.Errorf("%+v", r)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.do(order(desired.Start, worker(), ""))
+			was := w.untilState(observed.Running)
+			w.stop()
+			tt.change(t, w.folder("dmz", "w1"))
+			w.start()
+			tt.want(w, was.PID)
+		})
+	}
+}
+
+// The agent is killed when the start is on disk and nothing was executed yet.
+func TestAgentKilledBeforeTheGate(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	r := worker()
+	f := w.folder("dmz", "w1")
+	if err := os.MkdirAll(string(f), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeJSON(f.told(), &toldRecord{Resource: r}); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command(exe, "agent", w.state, w.zeek)
+	other.Stderr = os.Stderr
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "recorded\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if err := other.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = other.Wait()
+	last, err := readJSON[runningRecord](f.running())
+	if err != nil || last.Process.PID == 0 {
+		t.Fatalf("%+v, %v", last, err)
+	}
+	w.eventually("the launcher leaves", func() bool { return !process.Alive(last.Process) })
+	if b, err := os.ReadFile(f.stderr()); err == nil && strings.Contains(string(b), "listening") {
+		t.Errorf("it was executed: %s", b)
+	}
+	w.start()
+	if got := w.untilState(observed.Running); got.Incarnation != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestRestart(t *testing.T) {
+	w := newWorld(t)
+	one := worker()
+	w.do(order(desired.Start, one, ""))
+	was := w.untilState(observed.Running)
+
+	two := worker(fake("whatever"))
+	o := order(desired.Restart, two, one.ID)
+	o.Incarnation = was.Incarnation
+	w.do(o)
+	w.do(o) // repeated while under way
+	now := w.until("restarted", func(r observed.Resource) bool { return r.State == observed.Running && r.Started == two.ID })
+	if now.Incarnation != 2 || now.Restarts != 0 || now.PID == was.PID {
+		t.Errorf("%+v", now)
+	}
+	w.do(o) // repeated, late
+	if again, _ := w.get("dmz/w1"); again.PID != now.PID || again.State != observed.Running {
+		t.Errorf("done twice: %+v", again)
+	}
+	w.refused(order(desired.Restart, one, "another"), "was told "+two.ID)
+
+	// A crash between the plan and the order changes nothing about it.
+	killPID(t, now.PID)
+	w.until("replaced", func(r observed.Resource) bool { return r.Incarnation == 3 && r.State == observed.Running })
+	o = order(desired.Restart, one, two.ID)
+	o.Incarnation = 2
+	w.do(o)
+	w.until("restarted", func(r observed.Resource) bool {
+		return r.Incarnation == 4 && r.State == observed.Running && r.Started == one.ID
+	})
+}
+
+func TestUpdateInPlace(t *testing.T) {
+	w := newWorld(t)
+	one := worker(part("workers", desired.Cover, "w1", "w2"), part("layout", desired.Live, "a"))
+	w.do(order(desired.Start, one, ""))
+	was := w.untilState(observed.Running)
+	two := worker(part("workers", desired.Cover, "w1", "w3"), part("nice", desired.Live, "4"), part("cpus", desired.Live, "0"),
+		func(r *desired.Resource) { r.Node.Nice, r.Node.CPUs = 4, []int{0} })
+	w.do(order(desired.Update, two, one.ID))
+	w.do(order(desired.Update, two, one.ID)) // repeated
+	check := func(now observed.Resource) {
+		t.Helper()
+		if now.PID != was.PID || now.Told != two.ID || now.Started != one.ID || now.Incarnation != 1 {
+			t.Errorf("%+v", now)
+		}
+		want := map[string][]string{"interface": {"eth0"}, "workers": {"w1", "w2", "w3"}, "nice": {"4"}, "cpus": {"0"}}
+		for f, v := range want {
+			if !slices.Equal(now.Parts[f], v) {
+				t.Errorf("part %s: %q, want %q", f, now.Parts[f], v)
+			}
+		}
+		if len(now.Parts) != len(want) {
+			t.Errorf("parts %v", now.Parts)
+		}
+	}
+	now, _ := w.get("dmz/w1")
+	check(now)
+	if n, err := syscall.Getpriority(syscall.PRIO_PROCESS, was.PID); err != nil || 20-n != 4 {
+		t.Errorf("nice %d, %v", 20-n, err)
+	}
+	// It is known after a restart of the agent too.
+	w.stop()
+	w.start()
+	now, _ = w.get("dmz/w1")
+	check(now)
+	w.refused(order(desired.Update, worker(fake("x")), two.ID), "another env")
+	w.refused(order(desired.Update, one, one.ID), "was told")
+}
+
+func TestHold(t *testing.T) {
+	w := newWorld(t)
+	r := worker()
+	w.do(order(desired.Start, r, ""))
+	w.untilState(observed.Running)
+	o := order(desired.Stop, r, r.ID)
+	o.Hold = "maintenance"
+	w.do(o)
+	w.do(o)
+	got := w.untilState(observed.Stopped)
+	if got.Hold != "maintenance" || got.Told != r.ID || got.Healthy {
+		t.Errorf("%+v", got)
+	}
+	w.refused(order(desired.Restart, r, r.ID), "held stopped: maintenance")
+	w.stop()
+	w.start()
+	if got := w.untilState(observed.Stopped); got.Hold != "maintenance" {
+		t.Errorf("after a restart of the agent: %+v", got)
+	}
+	w.do(order(desired.Start, r, r.ID))
+	if got := w.untilState(observed.Running); got.Hold != "" || got.Incarnation != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestSuspendedHealing(t *testing.T) {
+	w := newWorld(t)
+	one, off := worker(), worker(part("heal", desired.Live, "no"))
+	w.do(order(desired.Start, one, ""))
+	was := w.untilState(observed.Running)
+	w.do(order(desired.Update, off, one.ID))
+	killPID(t, was.PID)
+	got := w.untilState(observed.Crashed)
+	if got.Reason != "healing is suspended: killed by SIGKILL" {
+		t.Errorf("%+v", got)
+	}
+	w.do(order(desired.Update, one, off.ID))
+	w.untilState(observed.Running)
+}
+
+func TestRefusedAndImpossibleOrders(t *testing.T) {
+	w := newWorld(t)
+	r := worker()
+	w.refused(order(desired.Start, r, "something"), "was told nothing, and the order expects something")
+	w.refused(order(desired.Update, r, "something"), "was told nothing")
+	w.refused(order(desired.Stop, worker(func(r *desired.Resource) { r.Instance = "agent-b" }), ""), "belongs to instance agent-b")
+	late := order(desired.Start, r, "")
+	late.Deadline = time.Now().Add(-time.Second)
+	w.refused(late, "too late")
+	for _, name := range []string{"", ".", "..", "a/b", "../../etc", ".hidden", "a\x00b"} {
+		bad := worker(func(r *desired.Resource) { r.Name = name })
+		if err := w.Do(t.Context(), order(desired.Start, bad, "")); err == nil || !strings.Contains(err.Error(), "no name for a folder") {
+			t.Errorf("%q: %v", name, err)
+		}
+		bad = worker(func(r *desired.Resource) { r.Cluster = name })
+		if err := w.Do(t.Context(), order(desired.Start, bad, "")); err == nil || !strings.Contains(err.Error(), "no name for a folder") {
+			t.Errorf("cluster %q: %v", name, err)
+		}
+	}
+	broker := r
+	broker.Type, broker.Node = desired.TypeBroker, nil
+	if err := w.Do(t.Context(), order(desired.Start, broker, "")); err == nil || !strings.Contains(err.Error(), "runs nodes") {
+		t.Errorf("a broker: %v", err)
+	}
+	if rs := w.Report().Resources; len(rs) > 0 {
+		t.Errorf("resources %+v", rs)
+	}
+}
+
+func TestInterfaceWatch(t *testing.T) {
+	w := newWorld(t)
+	w.do(order(desired.Start, worker(func(r *desired.Resource) { r.Node.Interface = "af_packet::eth0" }), ""))
+	was := w.untilState(observed.Running)
+
+	down := up("eth0", 2)
+	down.Flags = 0
+	w.links.set(up("lo", 1), down)
+	w.until("down", func(r observed.Resource) bool { return !r.Healthy && r.Reason == "interface eth0 is down" })
+	w.links.set(up("lo", 1), up("eth0", 2))
+	if r := w.until("up", func(r observed.Resource) bool { return r.Healthy }); r.PID != was.PID {
+		t.Error("restarted because the interface was down for a moment")
+	}
+
+	w.links.set(up("lo", 1))
+	r := w.until("gone", func(r observed.Resource) bool { return !r.Healthy && r.Reason == "interface eth0 is gone" })
+	if r.PID != was.PID || r.State != observed.Running {
+		t.Errorf("%+v", r)
+	}
+	down.Index = 3
+	w.links.set(up("lo", 1), down)
+	w.links.set(up("lo", 1), up("eth0", 3))
+	r = w.until("restarted", func(r observed.Resource) bool { return r.Healthy && r.PID != was.PID })
+	if r.Incarnation != 2 || r.Restarts != 1 {
+		t.Errorf("%+v", r)
+	}
+	w.event("interface-gone")
+	w.event("interface-back")
+	// While the agent is away, too.
+	w.stop()
+	w.links.set(up("eth0", 4))
+	w.start()
+	w.until("restarted", func(n observed.Resource) bool { return n.Healthy && n.PID != r.PID && n.Incarnation == 3 })
+}
+
+func TestASecondProcessIsNeverStarted(t *testing.T) {
+	w := newWorld(t)
+	r := worker()
+	w.do(order(desired.Start, r, ""))
+	was := w.untilState(observed.Running)
+	w.stop()
+	// All that zeekrec knows is lost, even the lock's file.
+	if err := os.RemoveAll(filepath.Join(w.state, "clusters")); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	w.do(order(desired.Start, r, ""))
+	got := w.untilState(observed.Failed)
+	if !strings.Contains(got.Reason, "was started with the same -U") {
+		t.Errorf("%+v", got)
+	}
+	if !process.Alive(mustIdentify(t, was.PID)) {
+		t.Error("the first was ended")
+	}
+	w.scan(t.Context())
+	w.until("shown", func(r observed.Resource) bool { return slices.Equal(r.Foreign, []int{was.PID}) })
+}
+
+func TestFullDisk(t *testing.T) {
+	w := newWorld(t)
+	one := worker()
+	w.do(order(desired.Start, one, ""))
+	was := w.untilState(observed.Running)
+	w.stop()
+	full := make(chan bool, 1)
+	full <- true
+	isFull := func() bool { f := <-full; full <- f; return f }
+	w.start(func(a *Agent) {
+		a.write = func(path string, v any) error {
+			if isFull() {
+				return syscall.ENOSPC
+			}
+			return writeJSON(path, v)
+		}
+	})
+	// Nothing new is begun, nothing is stopped.
+	for _, o := range []desired.Order{order(desired.Restart, worker(fake("x")), one.ID), order(desired.Update, worker(part("nice", desired.Live, "1")), one.ID)} {
+		if err := w.Do(t.Context(), o); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "so nothing is done") {
+			t.Errorf("%s: %v", o.Verb, err)
+		}
+	}
+	if r, _ := w.get("dmz/w1"); r.PID != was.PID || r.Told != one.ID || r.State != observed.Running {
+		t.Errorf("%+v", r)
+	}
+	// Healing goes on.
+	killPID(t, was.PID)
+	now := w.until("replaced", func(r observed.Resource) bool { return r.State == observed.Running && r.PID != was.PID })
+	// Its record is missing: found by lock and mark.
+	w.stop()
+	w.start()
+	if r, _ := w.get("dmz/w1"); r.PID != now.PID || r.Incarnation != 2 {
+		t.Errorf("%+v", r)
+	}
+	<-full
+	full <- false
+}
+
+func TestOutdated(t *testing.T) {
+	version := make(chan string, 1)
+	version <- "8.2.1"
+	w := newWorld(t, func(c *Config) {
+		c.AskZeek = func(_ context.Context, path string) desired.ZeekFacts {
+			v := <-version
+			version <- v
+			return desired.ZeekFacts{Path: path, Version: v, ZeekPath: "/usr/share/zeek"}
+		}
+	})
+	r := worker()
+	w.do(order(desired.Start, r, ""))
+	was := w.untilState(observed.Running)
+	if len(was.Outdated) > 0 || was.Version != "8.2.1" {
+		t.Errorf("%+v", was)
+	}
+	// Another Zeek at the same path, and a zeekrec that renders otherwise.
+	w.stop()
+	f := w.folder("dmz", "w1")
+	last, err := readJSON[runningRecord](f.running())
+	if err != nil {
+		t.Fatal(err)
+	}
+	last.Command.Hash, last.Zeek.Size = "0123456789abcdef", last.Zeek.Size+1
+	if err := writeJSON(f.running(), last); err != nil {
+		t.Fatal(err)
+	}
+	<-version
+	version <- "8.2.2"
+	w.start()
+	want := []string{"Zeek 8.2.1 -> 8.2.2", "generated files"}
+	now := w.until("outdated", func(r observed.Resource) bool { return slices.Equal(r.Outdated, want) })
+	if now.PID != was.PID || !now.Healthy {
+		t.Errorf("%+v", now)
+	}
+	w.do(order(desired.Restart, r, r.ID))
+	w.until("no longer outdated", func(r observed.Resource) bool {
+		return r.State == observed.Running && r.Incarnation == 2 && len(r.Outdated) == 0 && r.Version == "8.2.2"
+	})
+}
+
+func TestReportBeforeReadySaysSo(t *testing.T) {
+	a, err := New(Config{StateDir: t.TempDir(), Instance: "agent-a", Launcher: launcher})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := a.Report(); !r.At.IsZero() || r.Host.CPUs == 0 {
+		t.Errorf("%+v", r)
+	}
+	if _, err := New(Config{}); err == nil {
+		t.Error("no error without a state folder")
+	}
+}
+
+func TestChangesAreAnnounced(t *testing.T) {
+	w := newWorld(t)
+	r := worker()
+	w.do(order(desired.Start, r, ""))
+	w.untilState(observed.Running)
+	w.do(order(desired.Stop, r, r.ID))
+	for {
+		select {
+		case <-w.Changes():
+			if _, ok := w.get("dmz/w1"); !ok {
+				return
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("the last change was not announced")
+		}
+	}
+}

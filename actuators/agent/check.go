@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/zeekrec/zeekrec/actuators/process"
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/desired/launch"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// checksAtOnce bounds how many programs a check runs beside the nodes.
+const checksAtOnce = 2
+
+// Check looks for what would keep resources from running here, before anything is stopped (decisions 16):
+// scripts that do not parse, interfaces that do not exist or are down, ports that others hold, a full
+// disk. The problems are sorted; the error is ctx's.
+func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Problem, error) {
+	var problems []observed.Problem
+	add := func(key string, permanent bool, err error) {
+		if err != nil {
+			problems = append(problems, observed.Problem{Resource: key, Permanent: permanent, Message: err.Error()})
+		}
+	}
+	l, held := listLinks(a.cfg.Interfaces), a.heldPorts()
+	room := roomFor(a.cfg.StateDir, diskNeeded)
+	groups := map[string][]launch.Launch{}
+	first := map[string]string{} // the key of a group's first resource
+	for i := range rs {
+		r := &rs[i]
+		if r.Node == nil {
+			continue
+		}
+		add(r.Key(), true, errors.Join(checkName("cluster", r.Cluster), checkName("resource", r.Name)))
+		add(r.Key(), false, room)
+		if text := l.trouble(device(r.Node.Interface)); text != "" {
+			add(r.Key(), false, errors.New(text))
+		}
+		for _, at := range listensOn(r) {
+			add(r.Key(), false, checkPort(ctx, at, held))
+		}
+		_, err := process.LookupUser(r.Node.User)
+		add(r.Key(), false, err)
+		facts, _ := a.zeeks.facts(ctx, r.Node.Zeek)
+		if facts.Err != "" {
+			add(r.Key(), false, errors.New(facts.Err))
+			continue
+		}
+		f := a.folder(r.Cluster, r.Name)
+		cmd, err := launch.Render(r, launch.Place{ClusterDir: f.cluster(), NodeDir: string(f), Zeek: facts})
+		if err != nil {
+			add(r.Key(), true, err)
+			continue
+		}
+		sort := r.Cluster + "\x00" + string(r.Role) + "\x00" + commandLine(cmd)
+		if groups[sort] == nil {
+			first[sort] = r.Key()
+		}
+		groups[sort] = append(groups[sort], cmd)
+	}
+
+	var mu sync.Mutex
+	var todo errgroup.Group
+	todo.SetLimit(checksAtOnce)
+	for sort, cmds := range groups {
+		todo.Go(func() error {
+			permanent, err := a.checkScripts(ctx, cmds[0])
+			if n := len(cmds) - 1; err != nil && n > 0 {
+				err = fmt.Errorf("%w\n(and %d more like it)", err, n)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			add(first[sort], permanent, err)
+			return nil
+		})
+	}
+	_ = todo.Wait()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("cannot check: %w", context.Cause(ctx))
+	}
+	slices.SortFunc(problems, func(x, y observed.Problem) int {
+		return strings.Compare(x.Resource+"\x00"+x.Message, y.Resource+"\x00"+y.Message)
+	})
+	return problems, nil
+}
+
+// commandLine is what two nodes of one role have to have in common to be checked as one: everything that
+// is parsed, but not what is a node's own by nature.
+func commandLine(l launch.Launch) string {
+	c := l.Check()
+	parts := slices.Clone(c.Argv)
+	for _, e := range c.Env {
+		switch name, _, _ := strings.Cut(e, "="); name {
+		case "CLUSTER_NODE", "HOME":
+		case "ZEEKPATH": // begins with the folder of generated files, which is compared by its content
+			parts = append(parts, strings.TrimPrefix(e, "ZEEKPATH="+l.GenDir))
+		default:
+			parts = append(parts, e)
+		}
+	}
+	names := make([]string, 0, len(l.Files))
+	for n := range l.Files {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		// A node's own port for metrics is the one line that differs from node to node.
+		var own []string
+		for line := range strings.Lines(l.Files[n]) {
+			if !strings.Contains(line, "Telemetry::metrics_port") {
+				own = append(own, line)
+			}
+		}
+		parts = append(parts, n, strings.Join(own, ""))
+	}
+	return strings.Join(parts, "\x00")
+}
+
+// checkScripts parses a node's scripts with its own Zeek, which opens nothing. The problem is permanent
+// where the parser has spoken.
+func (a *Agent) checkScripts(ctx context.Context, l launch.Launch) (permanent bool, err error) {
+	if err := a.putGenerated(ctx, l); err != nil {
+		return false, err
+	}
+	dir, err := os.MkdirTemp("", "zeekrec-check-")
+	if err != nil {
+		return false, fmt.Errorf("cannot check scripts: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	become, err := process.LookupUser(l.User)
+	if err != nil {
+		return false, err
+	}
+	if err := handOver(dir, l.User); err != nil {
+		return false, fmt.Errorf("cannot check scripts: %w", err)
+	}
+	c := l.Check()
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timings.Check)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Env, cmd.Dir, cmd.WaitDelay = c.Env, dir, time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: become}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	exit, exited := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return false, nil
+	case ctx.Err() != nil:
+		return false, fmt.Errorf("cannot check scripts: no answer within %s", a.cfg.Timings.Check)
+	case !exited || !exit.Exited():
+		return false, fmt.Errorf("cannot check scripts: %w", err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if s, _ := diagnose(lines); s != nil && s.kind == faultDisk {
+		return false, errors.New(strings.Join(lines, "\n"))
+	}
+	return true, errors.New(strings.Join(lines[max(0, len(lines)-10):], "\n"))
+}
+
+// listensOn are the addresses that a node binds, as its parts have them.
+func listensOn(r *desired.Resource) []string {
+	var out []string
+	for _, field := range []string{"listen", "metrics", "xpub", "xsub"} {
+		for _, v := range r.Part(field) {
+			out = append(out, strings.TrimPrefix(v, "tcp://"))
+		}
+	}
+	return out
+}
+
+// heldPorts are those that the agent's own processes hold: whether they are free is the plan's affair.
+func (a *Agent) heldPorts() map[string]bool {
+	held := map[string]bool{}
+	for _, u := range a.allUnits() {
+		v, ok := u.current()
+		if !ok || v.PID == 0 {
+			continue
+		}
+		for _, field := range []string{"listen", "metrics", "xpub", "xsub"} {
+			for _, at := range v.Parts[field] {
+				if _, port, err := net.SplitHostPort(strings.TrimPrefix(at, "tcp://")); err == nil {
+					held[port] = true
+				}
+			}
+		}
+	}
+	return held
+}
+
+func checkPort(ctx context.Context, at string, held map[string]bool) error {
+	if _, port, err := net.SplitHostPort(at); err != nil || held[port] {
+		return nil // what is no address is for validate to say
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", at)
+	if err == nil {
+		return l.Close()
+	}
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("another program listens on %s", at)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("cannot listen on %s: this machine has no such address", at)
+	}
+	return fmt.Errorf("cannot listen on %s: %w", at, err)
+}

@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+)
+
+// Config is what an agent is made of. StateDir, Instance and Launcher are required.
+type Config struct {
+	// StateDir is zeekrec's state folder. Whoever makes the agent holds it: two agents on one folder at
+	// the same time are not provided for.
+	StateDir string
+	// Instance is the agent's name; orders for others are refused.
+	Instance string
+	// DefaultZeek is the program to run where a cluster names none; empty: zeek on PATH.
+	DefaultZeek string
+	// Launcher is the command that ends in process.ExecNode.
+	Launcher []string
+	// Version of zeekrec, for the report.
+	Version string
+	Log     *slog.Logger     // nil: none
+	Now     func() time.Time // nil: time.Now
+	Timings Timings          // zero fields get their defaults
+	// Interfaces lists the network interfaces; nil: those of the machine.
+	Interfaces func() ([]net.Interface, error)
+	// AskZeek returns what a zeek binary says of itself; nil: it is run.
+	AskZeek func(ctx context.Context, path string) desired.ZeekFacts
+}
+
+// Timings are the agent's deadlines and pauses, with the defaults of decision 14.
+type Timings struct {
+	StartDeadline time.Duration // to become ready: 60 s
+	StopDeadline  time.Duration // after TERM, before KILL: 60 s
+	Poll          time.Duration // of the status file during a start: 100 ms
+	Tick          time.Duration // of interfaces, causes of failure and outputs: 1 s
+
+	BackoffStep time.Duration // the first pause that is not none: 1 s; it doubles
+	BackoffMax  time.Duration // 60 s
+	CrashReset  time.Duration // up for this long, and earlier crashes are forgotten: 60 s
+	CrashWindow time.Duration // CrashLimit crashes within are a loop: 60 s
+	CrashLimit  int           // 5
+	RetryFailed time.Duration // 5 min
+
+	Scan  time.Duration // for processes that others started, and of programs that were replaced: 30 s
+	Sweep time.Duration // of generated files that nothing uses: 1 h
+	Check time.Duration // for one `zeek -a`: 60 s
+	// Leftovers of an ended process get TERM, and KILL after this: 2 s.
+	Leftovers time.Duration
+}
+
+func (t Timings) withDefaults() Timings {
+	for _, d := range []struct {
+		to    *time.Duration
+		value time.Duration
+	}{
+		{&t.StartDeadline, time.Minute}, {&t.StopDeadline, time.Minute},
+		{&t.Poll, 100 * time.Millisecond}, {&t.Tick, time.Second},
+		{&t.BackoffStep, time.Second}, {&t.BackoffMax, time.Minute},
+		{&t.CrashReset, time.Minute}, {&t.CrashWindow, time.Minute}, {&t.RetryFailed, 5 * time.Minute},
+		{&t.Scan, 30 * time.Second}, {&t.Sweep, time.Hour}, {&t.Check, time.Minute}, {&t.Leftovers, 2 * time.Second},
+	} {
+		if *d.to == 0 {
+			*d.to = d.value
+		}
+	}
+	if t.CrashLimit == 0 {
+		t.CrashLimit = 5
+	}
+	return t
+}
+
+// Bounds of what is kept.
+const (
+	outputLimit = 10 << 20 // of an output file, before it is rotated
+	outputKeep  = 3
+	eventsKeep  = 500
+	diskNeeded  = 64 << 20 // free bytes that a start of something new takes
+)
+
+func (c *Config) complete() error {
+	if c.StateDir == "" || c.Instance == "" || len(c.Launcher) == 0 {
+		return errors.New("cannot make an agent: StateDir, Instance and Launcher are required")
+	}
+	var err error
+	if c.StateDir, err = filepath.Abs(c.StateDir); err != nil {
+		return fmt.Errorf("cannot make an agent: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(c.StateDir, "clusters"), 0o755); err != nil {
+		return fmt.Errorf("cannot make the state folder: %w", err)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Interfaces == nil {
+		c.Interfaces = net.Interfaces
+	}
+	if c.AskZeek == nil {
+		c.AskZeek = askZeek
+	}
+	c.Timings = c.Timings.withDefaults()
+	return nil
+}

@@ -1,0 +1,56 @@
+// Package agent is the supervisor of one instance: it is told what to run, keeps it running without
+// anybody's help, and reports.
+//
+//	a, err := agent.New(agent.Config{StateDir: dir, Instance: "agent-a", Launcher: launcher})
+//	go a.Run(ctx)                     // finds the processes of earlier runs again, supervises
+//	<-a.Ready()
+//	err = a.Do(ctx, order)            // on disk, and begun
+//	<-a.Changes(); report := a.Report()
+//
+// # What is on disk
+//
+// In StateDir/clusters/CLUSTER:
+//
+//	nodes/NODE/told.json     what it shall run; removed when it shall run no more
+//	nodes/NODE/running.json  what was started last: spec, command, incarnation, identity of the process
+//	nodes/NODE/node.lock     locked by the process itself, as long as it lives
+//	nodes/NODE/{stdout,stderr}, work/
+//	gen/HASH/                generated files of a start, never changed
+//	files/HASH/              the content of NAME/, never changed
+//	queue/                   rotated logs
+//
+// # One resource, one machine
+//
+// Each resource has one goroutine (unit) that owns one state machine (machine), whose single transition
+// function knows neither processes nor clocks. Orders, ends of processes, deadlines and ticks are fed to
+// it; it answers with what to do.
+//
+//	           run                        ready
+//	stopped ---------> starting ---------------------> running
+//	 ^   ^              |  |  ^  ^                        |
+//	 |   |         ended|  |  |  |                        | ended
+//	 |   |              |  |  |  '------- no delay -------+
+//	 |   |              |  |  | due                       |
+//	 |   |              +--|--|--------> backoff <--------+
+//	 |   |              |  |  | due, cause gone           |
+//	 |   |              +--|--|--------> failed <---------+
+//	 |   |                 |  |            permanent, or too many
+//	 |   |        halt,    |  | to be started afresh
+//	 |   | ended  again    v  |
+//	 |   '--------------- stopping <------------------- running: halt, again, replace
+//	 | ended                 | due
+//	 '------------------- killing <-------------------- starting: due
+//
+// # Invariants
+//
+//   - Never two processes of one resource: the process holds a lock, the agent looks for its mark, and one
+//     goroutine starts them.
+//   - What was told is on disk before it is acted on, and what is started before it is executed. On a full
+//     disk nothing new is begun; healing goes on, see unit.start.
+//   - told changes by orders alone; a crash is healed from told. An order whose precondition does not hold
+//     is refused, one that was carried out before is a success, see judge.
+//   - Nothing is stopped but by an order, except a process that cannot do its work (it does not become
+//     ready, its interface is another one now), which is replaced. In particular not when records cannot
+//     be read: a process that nothing speaks for is orphaned, shown and left alone.
+//   - The agent's end, however it comes, ends no process.
+package agent

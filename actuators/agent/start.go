@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/zeekrec/zeekrec/actuators/process"
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/desired/launch"
+)
+
+// nodeUmask of node processes: logs are for everybody to read, as Zeek itself has it.
+const nodeUmask = 0o022
+
+// start starts a process from told. Healing takes the very command and files that the last process was
+// started with, as long as it is told the same: a newer zeekrec does not change by a crash what it would
+// not change by itself.
+//
+// What is started is on disk before it runs. Only healing goes on where the disk takes no more: the
+// process is then known by its lock and its mark, and its incarnation is put right at the next find.
+func (u *unit) start(ctx context.Context, healing bool) error {
+	if u.told == nil {
+		return fmt.Errorf("cannot start %s: nothing says how", u.key)
+	}
+	cmd, zeek, err := u.command(ctx, healing)
+	if err != nil {
+		return err
+	}
+	if err := u.makeRoom(&cmd); err != nil {
+		return fmt.Errorf("cannot start: %w", err)
+	}
+	// The lock does not help where somebody removed its file: nothing runs twice, not even then.
+	if pids, err := process.FindMarked(cmd.StatusFile); err != nil {
+		return err
+	} else if len(pids) > 0 {
+		return fmt.Errorf("cannot start: process %d was started with the same -U %s, and not by this agent", pids[0], cmd.StatusFile)
+	}
+	p, err := process.Prepare(ctx, u.agent.cfg.Launcher, process.Spec{
+		Argv: cmd.Argv, Env: cmd.Env, Dir: cmd.Dir, Stdout: u.dir.stdout(), Stderr: u.dir.stderr(),
+		LockFile: u.dir.lock(), User: cmd.User, CPUs: cmd.CPUs, Nice: cmd.Nice, Umask: nodeUmask,
+		Limits: process.Limits{OpenFiles: cmd.OpenFiles},
+	})
+	if err != nil {
+		return err
+	}
+	next := u.next(cmd, zeek, healing)
+	next.Process = p.Identity()
+	if err := u.agent.write(u.dir.running(), next); err != nil {
+		if !healing {
+			p.Abort()
+			return fmt.Errorf("cannot start: cannot record it: %w", err)
+		}
+		u.unsaved = true
+		u.log.Error("cannot renew running.json; healing goes on", "error", err)
+	} else {
+		u.unsaved = false
+	}
+	before := u.last
+	u.last = next
+	u.markOutputs(next)
+	h, err := p.Go(ctx)
+	if err != nil {
+		return err
+	}
+	u.proc, u.warnings = h, p.Warnings
+	u.watch = watch{dev: device(u.told.Resource.Node.Interface), index: next.InterfaceIndex}
+	u.refreshOutdated()
+	u.log.Info("started", "pid", next.Process.PID, "incarnation", next.Incarnation, "zeek", zeek.Version, "healing", healing)
+	if healing {
+		text := fmt.Sprintf("started again as process %d, incarnation %d", next.Process.PID, next.Incarnation)
+		if before != nil && before.Zeek.Version != "" && before.Zeek.Version != zeek.Version {
+			text += fmt.Sprintf(", with Zeek %s (it was %s)", zeek.Version, before.Zeek.Version)
+		}
+		u.event("restarted", text, next.Process.PID, nil)
+	}
+	return nil
+}
+
+// next is the record of the process that is about to run.
+func (u *unit) next(cmd command, zeek binary, healing bool) *runningRecord {
+	n := &runningRecord{
+		Resource: u.told.Resource, Incarnation: 1, StartedAt: u.now().UTC(), Zeek: zeek, Command: cmd,
+	}
+	if u.last != nil {
+		n.Incarnation = u.last.Incarnation + 1
+		if healing {
+			n.Restarts = u.last.Restarts + 1
+		}
+	}
+	if dev := device(u.told.Resource.Node.Interface); dev != "" {
+		n.InterfaceIndex = listLinks(u.agent.cfg.Interfaces)[dev].Index
+	}
+	return n
+}
+
+// command is what to execute, its files being on disk.
+func (u *unit) command(ctx context.Context, healing bool) (command, binary, error) {
+	r := &u.told.Resource
+	facts, zeek := u.agent.zeeks.facts(ctx, r.Node.Zeek)
+	if facts.Err != "" {
+		return command{}, binary{}, errors.New(facts.Err)
+	}
+	if healing && u.last != nil && u.last.Resource.ID == r.ID && u.last.Zeek.Path == zeek.Path &&
+		u.last.Zeek.Version == zeek.Version && isDir(u.last.Command.GenDir) {
+		return u.last.Command, zeek, nil
+	}
+	l, err := launch.Render(r, u.place(facts))
+	if err != nil {
+		return command{}, binary{}, err
+	}
+	if err := u.agent.putGenerated(ctx, l); err != nil {
+		return command{}, binary{}, err
+	}
+	return commandOf(l), zeek, nil
+}
+
+func (u *unit) place(facts desired.ZeekFacts) launch.Place {
+	return launch.Place{ClusterDir: u.dir.cluster(), NodeDir: string(u.dir), Zeek: facts}
+}
+
+// putGenerated puts the generated files of a launch where it expects them.
+func (a *Agent) putGenerated(ctx context.Context, l launch.Launch) error {
+	files := make(map[string]desired.TreeFile, len(l.Files))
+	for name, text := range l.Files {
+		if err := checkPath(name); err != nil {
+			return fmt.Errorf("cannot write generated files: %w", err)
+		}
+		files[name] = desired.TreeFile{Data: []byte(text)}
+	}
+	if err := a.putDir(ctx, l.GenDir, files); err != nil {
+		return fmt.Errorf("cannot write generated files: %w", err)
+	}
+	return nil
+}
+
+// makeRoom makes the working folder and the queue, and removes the last process's status.
+func (u *unit) makeRoom(cmd *command) error {
+	for _, d := range []string{cmd.Dir, cmd.QueueDir} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+		if err := handOver(d, cmd.User); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(cmd.StatusFile), 0o755); err != nil {
+		return err
+	}
+	if err := os.Remove(cmd.StatusFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// handOver gives a folder to the user that the process becomes.
+func handOver(dir, name string) error {
+	c, err := process.LookupUser(name)
+	if err != nil || c == nil {
+		return err
+	}
+	return os.Chown(dir, int(c.Uid), int(c.Gid))
+}
+
+// markOutputs adds a line to both outputs: what follows is the new process's (decisions 9).
+func (u *unit) markOutputs(r *runningRecord) {
+	line := fmt.Sprintf("%s%s zeekrec: started pid %d, incarnation %d",
+		startMark, u.now().UTC().Format(time.RFC3339Nano), r.Process.PID, r.Incarnation)
+	for _, path := range []string{u.dir.stdout(), u.dir.stderr()} {
+		if err := process.AppendLine(path, line); err != nil {
+			u.log.Warn("cannot mark the start in the output", "error", err)
+		}
+	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

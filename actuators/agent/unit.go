@@ -1,0 +1,373 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zeekrec/zeekrec/actuators/process"
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// unit is the supervision of one resource: a machine, what it is about, and one goroutine that owns both.
+type unit struct {
+	agent *Agent
+	log   *slog.Logger
+	dir   folder
+	key   string
+
+	inbox chan request
+	ticks chan struct{}
+
+	// Set from outside, read by the goroutine.
+	marked atomic.Pointer[map[string][]int] // processes by mark
+	stale  atomic.Bool                      // programs may have been replaced
+
+	// Owned by the goroutine.
+	m        machine
+	told     *toldRecord
+	last     *runningRecord // of the last start
+	unsaved  bool           // last is not on disk
+	damage   string         // a record cannot be read
+	first    trigger        // what find found
+	firstWhy *fault
+	proc     *process.Handle // nil without a process
+	watch    watch
+	warnings []string
+	outdated []string
+	evidence string // of the host when it became FAILED
+
+	mu      sync.Mutex
+	view    observed.Resource
+	visible bool
+}
+
+type request struct {
+	order desired.Order
+	reply chan error
+}
+
+func (a *Agent) newUnit(f folder) *unit {
+	key := filepath.Base(f.cluster()) + "/" + f.resource()
+	return &unit{
+		agent: a, log: a.log.With("resource", key), dir: f, key: key,
+		inbox: make(chan request), ticks: make(chan struct{}, 1),
+		m: machine{timings: a.cfg.Timings, phase: stopped, since: a.cfg.Now()},
+	}
+}
+
+func (u *unit) now() time.Time { return u.agent.cfg.Now() }
+
+// poke lets the unit look at its surroundings; several pokes may be one.
+func (u *unit) poke() {
+	select {
+	case u.ticks <- struct{}{}:
+	default:
+	}
+}
+
+// loop supervises until ctx ends; the process goes on then.
+func (u *unit) loop(ctx context.Context) {
+	defer func() {
+		if u.proc != nil {
+			u.proc.Close()
+		}
+	}()
+	if u.first != "" {
+		t := u.first
+		u.first = ""
+		u.feed(ctx, t, u.firstWhy)
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		u.publish()
+		timer.Reset(u.pause())
+		var ended <-chan struct{}
+		if u.proc != nil {
+			ended = u.proc.Done()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-u.inbox:
+			err := u.order(ctx, &r.order)
+			u.publish() // whoever gave the order sees it in the report
+			r.reply <- err
+		case <-ended:
+			u.over(ctx)
+		case <-timer.C:
+			if u.m.phase == starting && u.isReady() {
+				u.feed(ctx, ready, nil)
+			}
+			u.feed(ctx, due, nil)
+		case <-u.ticks:
+			u.tick(ctx)
+		}
+	}
+}
+
+// pause is how long nothing is to be done by the clock.
+func (u *unit) pause() time.Duration {
+	d := time.Hour
+	if !u.m.due.IsZero() {
+		d = max(0, u.m.due.Sub(u.now()))
+	}
+	if u.m.phase == starting {
+		d = min(d, u.agent.cfg.Timings.Poll)
+	}
+	return d
+}
+
+// feed hands the machine what happened, and does what it says.
+func (u *unit) feed(ctx context.Context, t trigger, f *fault) {
+	was := u.m.phase
+	effects := u.m.step(t, f, u.now())
+	if was != u.m.phase {
+		u.log.Debug("state", "was", was, "is", u.m.phase, "because", t)
+	}
+	for _, e := range effects {
+		switch e {
+		case spawn, respawn:
+			err := u.start(ctx, e == respawn)
+			if ctx.Err() != nil && u.proc == nil {
+				return // the agent ends; nothing was started
+			}
+			if err != nil {
+				u.feed(ctx, ended, unstartable(err))
+				return
+			}
+		case terminate:
+			u.signal(unix.SIGTERM)
+		case kill:
+			u.signal(unix.SIGKILL)
+		case crashed:
+			u.recordCrash(f)
+		case gaveUp:
+			u.evidence = u.surroundings()
+			u.event("failed", u.failedText(), 0, nil)
+		case tooLate:
+			u.recordTooLate()
+		}
+	}
+}
+
+func (u *unit) signal(sig unix.Signal) {
+	if u.proc == nil {
+		return
+	}
+	if err := u.proc.Signal(sig); err != nil {
+		u.log.Warn("cannot signal", "signal", unix.SignalName(sig), "error", err)
+	}
+}
+
+// isReady reads the status file, which says so only for a process that lives (decisions 33).
+func (u *unit) isReady() bool {
+	if u.proc == nil || u.last == nil {
+		return false
+	}
+	select {
+	case <-u.proc.Done():
+		return false
+	default:
+	}
+	b, err := os.ReadFile(u.last.Command.StatusFile)
+	return err == nil && strings.HasPrefix(string(b), "RUNNING")
+}
+
+// over: the process has ended.
+func (u *unit) over(ctx context.Context) {
+	id, exit := u.proc.Identity(), u.proc.Exit()
+	u.proc.Close()
+	u.proc = nil
+	u.watch, u.warnings = watch{}, nil
+	// What it has left behind would hold its lock.
+	if n, err := process.EndSession(ctx, id, u.agent.cfg.Timings.Leftovers); n > 0 || err != nil {
+		u.log.Info("ended what it left behind", "processes", n, "error", err)
+	}
+	f := classify(exit, lastOutput(u.dir.stderr()), u.last.Command.Argv[0])
+	u.log.Info("ended", "pid", id.PID, "how", f.Text, "phase", u.m.phase)
+	u.feed(ctx, ended, f)
+}
+
+// order judges, records and begins.
+func (u *unit) order(ctx context.Context, o *desired.Order) error {
+	d, err := judge(o, u.agent.cfg.Instance, &situation{
+		told: u.told, running: u.last, phase: u.m.phase, renewing: u.m.renew != "",
+	}, u.now())
+	if err != nil || d.done {
+		return err
+	}
+	if d.forget {
+		if err := removeFile(u.dir.told()); err != nil {
+			return fmt.Errorf("cannot record the order for %s, so nothing is done: %w", u.key, err)
+		}
+		u.told = nil
+	} else {
+		t := &toldRecord{Resource: o.Resource, Hold: d.hold, Plan: o.Plan, Reason: o.Reason, At: u.now().UTC()}
+		if o.Verb == desired.Stop && u.told != nil {
+			t.Resource = u.told.Resource // a hold changes nothing else
+		}
+		if err := u.saveTold(t); err != nil {
+			return fmt.Errorf("cannot record the order for %s, so nothing is done: %w", u.key, err)
+		}
+		u.told = t
+	}
+	u.damage = ""
+	u.log.Info("told", "verb", o.Verb, "plan", o.Plan, "reason", o.Reason, "hold", d.hold)
+	u.setHealing(ctx)
+	if o.Verb == desired.Update || d.then == run {
+		u.applyLive()
+	}
+	if d.then != "" {
+		u.feed(ctx, d.then, nil)
+	}
+	u.refreshOutdated()
+	return nil
+}
+
+func (u *unit) saveTold(t *toldRecord) error {
+	if err := os.MkdirAll(string(u.dir), 0o755); err != nil {
+		return err
+	}
+	return u.agent.write(u.dir.told(), t)
+}
+
+// setHealing obeys the part "heal": with "no" a crash is shown and not healed.
+func (u *unit) setHealing(ctx context.Context) {
+	off := u.told != nil && slices.Equal(u.told.Resource.Part("heal"), []string{"no"})
+	switch {
+	case off && !u.m.noHeal:
+		u.feed(ctx, healingOff, nil)
+	case !off && u.m.noHeal:
+		u.feed(ctx, healingOn, nil)
+	}
+}
+
+// applyLive changes in place what can be, and remembers what the process was told since its start.
+func (u *unit) applyLive() {
+	if u.proc == nil || u.last == nil || u.told == nil || u.told.Resource.Node == nil {
+		return
+	}
+	id, n := u.proc.Identity(), u.told.Resource.Node
+	u.warnings = nil
+	for _, err := range []error{
+		ifChanged(u, "cpus", func() error { return process.SetAffinity(id, n.CPUs) }),
+		ifChanged(u, "nice", func() error { return process.SetNice(id, n.Nice) }),
+		ifChanged(u, "open_files", func() error { return process.SetOpenFiles(id, n.OpenFiles) }),
+	} {
+		if err != nil {
+			u.warnings = append(u.warnings, err.Error())
+			u.log.Warn("cannot change in place", "error", err)
+		}
+	}
+	since := map[string][]string{}
+	for _, p := range u.told.Resource.Parts {
+		switch p.Relation {
+		case desired.Live:
+			since[p.Field] = p.Values
+		case desired.Cover:
+			known := slices.Concat(u.last.Resource.Part(p.Field), u.last.Since[p.Field], p.Values)
+			slices.Sort(known)
+			since[p.Field] = slices.Compact(known)
+		}
+	}
+	for field, values := range u.last.Since {
+		if _, ok := since[field]; !ok && u.relation(field) == desired.Cover {
+			since[field] = values
+		}
+	}
+	// A live part that has its default now is known by having no values.
+	for _, p := range u.last.Resource.Parts {
+		if p.Relation == desired.Live && u.told.Resource.Part(p.Field) == nil {
+			since[p.Field] = nil
+		}
+	}
+	if maps.EqualFunc(since, u.last.Since, slices.Equal) {
+		return
+	}
+	u.last.Since = since
+	u.saveLast()
+}
+
+// relation of a part of what runs.
+func (u *unit) relation(field string) desired.Relation {
+	for _, p := range slices.Concat(u.last.Resource.Parts, u.told.Resource.Parts) {
+		if p.Field == field {
+			return p.Relation
+		}
+	}
+	return desired.Cover
+}
+
+// ifChanged calls set where the process has another value of the part than it is told.
+func ifChanged(u *unit, field string, set func() error) error {
+	has := u.last.Resource.Part(field)
+	if v, ok := u.last.Since[field]; ok {
+		has = v
+	}
+	if slices.Equal(has, u.told.Resource.Part(field)) {
+		return nil
+	}
+	return set()
+}
+
+// saveLast renews running.json; where that fails, it is tried again at each tick.
+func (u *unit) saveLast() {
+	err := u.agent.write(u.dir.running(), u.last)
+	if err != nil && !u.unsaved {
+		u.log.Error("cannot renew running.json; the process goes on", "error", err)
+	}
+	u.unsaved = err != nil
+}
+
+// event records something that happened without an order.
+func (u *unit) event(kind, text string, pid int, tail []string) {
+	u.agent.events.add(observed.Event{At: u.now(), Resource: u.key, Kind: kind, Text: text, PID: pid, Tail: tail})
+	u.log.Info("event", "kind", kind, "text", text, "pid", pid)
+	u.agent.changed()
+}
+
+func (u *unit) recordCrash(f *fault) {
+	if u.m.want && u.m.cause != nil {
+		f = u.m.cause // it was killed for this
+	}
+	text, pid := f.Text, 0
+	switch {
+	case !u.m.want:
+		text += "; it is not started again, since nothing says that it should run"
+	case u.m.noHeal:
+		text += "; it is not started again, since healing is suspended"
+	}
+	if u.last != nil && f.Kind != faultStart {
+		pid = u.last.Process.PID
+	}
+	u.event("crashed", text, pid, f.Tail)
+}
+
+func (u *unit) recordTooLate() {
+	pid := 0
+	if u.proc != nil {
+		pid = u.proc.Identity().PID
+	}
+	switch {
+	case u.now().Sub(u.m.since) >= u.m.timings.StopDeadline:
+		u.event("unkillable", "it does not end, "+u.now().Sub(u.m.since).Round(time.Second).String()+" after KILL", pid, nil)
+	case u.m.cause != nil && u.m.cause.Kind == faultTimeout:
+		u.m.cause.Tail = lastOutput(u.dir.stderr())
+		u.event("start-timeout", u.m.cause.Text+": killed", pid, u.m.cause.Tail)
+	default:
+		u.event("stop-timeout", "it did not end within "+u.m.timings.StopDeadline.String()+" of TERM: killed", pid, nil)
+	}
+}

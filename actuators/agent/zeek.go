@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// binary identifies a zeek program: what it said, and which file it was.
+type binary struct {
+	Path    string `json:"path"`
+	Version string `json:"version"`
+	StandIn bool   `json:"stand_in,omitempty"`
+	// ZeekPath is its default search path; what is rendered depends on it.
+	ZeekPath string    `json:"zeekpath"`
+	Size     int64     `json:"size"`
+	ModTime  time.Time `json:"mod_time"`
+}
+
+// fileOf returns the identity of the file at the path; the zero value where there is none.
+func fileOf(path string) (b binary) {
+	b.Path = path
+	if info, err := os.Stat(path); err == nil {
+		b.Size, b.ModTime = info.Size(), info.ModTime().UTC()
+	}
+	return b
+}
+
+// sameFile compares files, not versions.
+func (b binary) sameFile(o binary) bool {
+	return b.Path == o.Path && b.Size == o.Size && b.ModTime.Equal(o.ModTime)
+}
+
+// newer says in words how a fresh start with now would differ from b; empty for not at all.
+func (b binary) newer(now binary) string {
+	switch {
+	case b.sameFile(now) || now.Version == "" && now.Size != 0:
+		return ""
+	case now.Size == 0:
+		return "Zeek " + b.Version + " is no longer at " + now.Path
+	case b.Path != now.Path && b.Version == now.Version:
+		return fmt.Sprintf("%s -> %s", b.Path, now.Path)
+	case b.Version == now.Version:
+		return "another build of Zeek " + b.Version
+	}
+	return fmt.Sprintf("Zeek %s -> %s", b.Version, now.Version)
+}
+
+// zeeks remembers what zeek binaries said of themselves, until their file changes.
+type zeeks struct {
+	fallback string
+	ask      func(ctx context.Context, path string) desired.ZeekFacts
+
+	mu    sync.Mutex
+	known map[string]*zeekEntry // by path as asked for; "" is the default
+}
+
+type zeekEntry struct {
+	mu    sync.Mutex // held while asking
+	asked bool
+	file  binary
+	facts desired.ZeekFacts
+}
+
+// facts returns what the program at the path says; it runs it where that is not known, which takes a
+// moment.
+func (z *zeeks) facts(ctx context.Context, path string) (desired.ZeekFacts, binary) {
+	z.mu.Lock()
+	e := z.known[path]
+	if e == nil {
+		e = &zeekEntry{}
+		z.known[path] = e
+	}
+	z.mu.Unlock()
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	real, err := z.resolve(path)
+	if err != nil {
+		e.asked, e.facts, e.file = true, desired.ZeekFacts{Path: path, Err: err.Error()}, binary{Path: path}
+		return e.facts, e.file
+	}
+	file := fileOf(real)
+	if !e.asked || e.facts.Err != "" || !file.sameFile(e.file) {
+		e.facts = z.ask(ctx, real)
+		file.Version, file.StandIn, file.ZeekPath = e.facts.Version, e.facts.StandIn, e.facts.ZeekPath
+		e.asked, e.file = true, file
+	}
+	return e.facts, e.file
+}
+
+// refresh asks again where a program was replaced.
+func (z *zeeks) refresh(ctx context.Context) {
+	z.mu.Lock()
+	paths := make([]string, 0, len(z.known))
+	for p := range z.known {
+		paths = append(paths, p)
+	}
+	z.mu.Unlock()
+	for _, p := range paths {
+		z.facts(ctx, p)
+	}
+}
+
+// current is what facts returned last, without asking; ok is false where it was never asked.
+func (z *zeeks) current(path string) (desired.ZeekFacts, binary, bool) {
+	z.mu.Lock()
+	e := z.known[path]
+	z.mu.Unlock()
+	if e == nil || !e.mu.TryLock() {
+		return desired.ZeekFacts{}, binary{}, false
+	}
+	defer e.mu.Unlock()
+	return e.facts, e.file, e.asked
+}
+
+func (z *zeeks) report() map[string]observed.Zeek {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	out := make(map[string]observed.Zeek, len(z.known))
+	for p, e := range z.known {
+		if !e.mu.TryLock() {
+			continue // being asked
+		}
+		if f := e.facts; e.asked {
+			out[p] = observed.Zeek{Path: f.Path, Version: f.Version, ZeekPath: f.ZeekPath, HasLocal: f.HasLocal, StandIn: f.StandIn, Err: f.Err}
+		}
+		e.mu.Unlock()
+	}
+	return out
+}
+
+// resolve finds the program behind a path as asked for.
+func (z *zeeks) resolve(path string) (string, error) {
+	if path == "" {
+		path = z.fallback
+	}
+	if path == "" {
+		path = "zeek"
+	}
+	p, err := exec.LookPath(path)
+	if err != nil {
+		if errors.Is(err, exec.ErrNotFound) && path == "zeek" {
+			return "", errors.New("cannot find zeek: it is not on PATH; name one with --zeek PATH")
+		}
+		return "", fmt.Errorf("cannot find zeek: %w", err)
+	}
+	return filepath.Abs(p)
+}
+
+// askTimeout bounds one question to a zeek binary.
+const askTimeout = 20 * time.Second
+
+// askZeek runs a program for what it says of itself.
+func askZeek(ctx context.Context, path string) desired.ZeekFacts {
+	f := desired.ZeekFacts{Path: path}
+	out, err := runZeek(ctx, path, "--version")
+	if err != nil {
+		f.Err = err.Error()
+		return f
+	}
+	m := regexp.MustCompile(`version (\d+\.\d+\S*)`).FindStringSubmatch(out)
+	if m == nil {
+		f.Err = fmt.Sprintf("cannot ask %s for its version: it says %.100q", path, strings.TrimSpace(out))
+		return f
+	}
+	f.Version = strings.TrimRight(m[1], ",;)")
+	f.StandIn = strings.Contains(strings.ToLower(out), "stand-in")
+
+	// `zeek --help` shows the default search path: "$ZEEKPATH | file search path (.:/opt/zeek/share/zeek:…)".
+	help, err := runZeek(ctx, path, "--help")
+	m = regexp.MustCompile(`ZEEKPATH\s*\|[^(\n]*\(([^)\n]*)\)`).FindStringSubmatch(help)
+	if m == nil {
+		if err == nil {
+			err = errors.New("its --help does not show $ZEEKPATH")
+		}
+		f.Err = fmt.Sprintf("cannot ask %s for its search path: %v", path, err)
+		return f
+	}
+	f.ZeekPath = m[1]
+	for _, d := range filepath.SplitList(f.ZeekPath) {
+		if !filepath.IsAbs(d) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(d, "local.zeek")); err == nil {
+			f.HasLocal = true
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+	}
+	return f
+}
+
+// runZeek runs it without ZEEKPATH, which would replace the default that is asked for (decisions 8).
+// Usage is printed to stderr, and with status 1, by some versions.
+func runZeek(ctx context.Context, path, arg string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, arg)
+	cmd.Env = []string{"PATH=" + filepath.Dir(path) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
+	cmd.Dir = os.TempDir()
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if len(out) > 0 {
+		return string(out), nil
+	}
+	if err == nil {
+		err = errors.New("it says nothing")
+	}
+	return "", fmt.Errorf("cannot ask %s for its %s: %w", path, strings.TrimPrefix(arg, "--"), err)
+}
