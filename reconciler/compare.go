@@ -1,0 +1,109 @@
+package reconciler
+
+import (
+	"slices"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// delta is how a running resource differs from the desired one, by relation. Only identity asks for a
+// restart. Covered differences ask for nothing: the process knows more than it needs to.
+type delta struct {
+	identity, live, covered []part
+}
+
+// part is a field with its values on both sides.
+type part struct {
+	field    string
+	relation desired.Relation
+	from, to []string
+}
+
+// compare goes through the parts of both sides once. A part that one side lacks is compared with an
+// empty one, since an input that has its default is no part at all.
+func compare(want *desired.Resource, seen *observed.Resource, relation func(desired.Role, string) desired.Relation) delta {
+	var d delta
+	common := 0
+	for i := range want.Parts {
+		w := &want.Parts[i]
+		have, ok := seen.Parts[w.Field]
+		if ok {
+			common++
+		}
+		if !slices.Equal(have, w.Values) {
+			d.add(part{w.Field, w.Relation, have, w.Values})
+		}
+	}
+	if common == len(seen.Parts) {
+		return d
+	}
+	var gone []string
+	for f, values := range seen.Parts {
+		if len(values) > 0 && want.Part(f) == nil {
+			gone = append(gone, f)
+		}
+	}
+	slices.Sort(gone)
+	for _, f := range gone {
+		rel := desired.Equal
+		if relation != nil {
+			rel = relation(want.Role, f)
+		}
+		d.add(part{field: f, relation: rel, from: seen.Parts[f]})
+	}
+	return d
+}
+
+func (d *delta) add(p part) {
+	switch p.relation {
+	case desired.Equal:
+		d.identity = append(d.identity, p)
+	case desired.Cover:
+		if covers(p.from, p.to) {
+			d.covered = append(d.covered, p)
+		} else {
+			d.identity = append(d.identity, p)
+		}
+	case desired.Live:
+		d.live = append(d.live, p)
+	}
+}
+
+// covers reports whether have holds everything of want. Both are sorted as a rule, so that the names of
+// ten thousand workers are compared in one walk; where they are not, a set serves.
+func covers(have, want []string) bool {
+	if len(want) == 0 {
+		return true
+	}
+	if !slices.IsSorted(have) || !slices.IsSorted(want) {
+		set := make(map[string]struct{}, len(have))
+		for _, v := range have {
+			set[v] = struct{}{}
+		}
+		for _, v := range want {
+			if _, ok := set[v]; !ok {
+				return false
+			}
+		}
+		return true
+	}
+	i := 0
+	for _, v := range want {
+		for i < len(have) && have[i] < v {
+			i++
+		}
+		if i == len(have) || have[i] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// alive reports whether a process of the resource runs.
+func alive(o *observed.Resource) bool {
+	return o.PID > 0 || o.State == observed.Running
+}
+
+// gone reports whether the instance has neither a process of the resource nor the task to have one.
+func gone(o *observed.Resource) bool { return o.Told == "" && !alive(o) }
