@@ -183,31 +183,32 @@ func (a *assigner) keepSticky() {
 			cluster[c.Name+"/"+c.Nodes[i].Name] = c
 		}
 	}
-	keep := func(m map[string]Assigned, what string, stated func(*Node) int) {
+	keep := func(m map[string]Assigned, what string, stated func(*Node) int, moved bool) {
 		for _, key := range sortedKeys(m) {
 			got, n := m[key], where[key]
-			if n == nil {
-				continue // gone: below
+			if n == nil || (got.Instance != n.Instance) != moved {
+				continue
 			}
 			if p := stated(n); p != 0 {
 				m[key] = Assigned{n.Instance, p}
 				continue
 			}
-			// A port in use elsewhere, or another host: it gets a new one.
 			if by := a.usedBy(n.Instance, got.Port); by != "" {
-				a.note(cluster[key], n, "port-moved", fmt.Sprintf("%s's %s port %d is now stated for %s: it gets another", n.Name, what, got.Port, by))
+				if !moved {
+					a.note(cluster[key], n, "port-moved", fmt.Sprintf("%s's %s port %d is now stated for %s: it gets another", n.Name, what, got.Port, by))
+				}
 				delete(m, key)
 				continue
 			}
-			if got.Instance != n.Instance {
-				got.Instance = n.Instance
-				m[key] = got
-			}
+			m[key] = Assigned{n.Instance, got.Port}
 			a.take(n.Instance, got.Port, key)
 		}
 	}
-	keep(a.next.Ports, "listen", func(n *Node) int { return n.Port })
-	keep(a.next.Metrics, "metrics", func(n *Node) int { return n.MetricsPort })
+	// Whoever stays where it is keeps its numbers before somebody who comes from another host.
+	for _, moved := range []bool{false, true} {
+		keep(a.next.Ports, "listen", func(n *Node) int { return n.Port }, moved)
+		keep(a.next.Metrics, "metrics", func(n *Node) int { return n.MetricsPort }, moved)
+	}
 	for _, m := range []map[string]Assigned{a.next.Ports, a.next.Metrics} {
 		for _, key := range sortedKeys(m) {
 			if where[key] == nil {

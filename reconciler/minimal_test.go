@@ -1,0 +1,305 @@
+package reconciler_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+	"github.com/zeekrec/zeekrec/reconciler"
+)
+
+// row is one row of the table of minimal restarts (facts/zeromq.md §3.2), for one backend: a change, and
+// the only processes that it may disturb. All others keep their pid.
+type row struct {
+	name   string
+	base   func(*desired.Cluster) // applied before the cluster is taken to run
+	change func(*desired.Cluster)
+	zeromq string // "start worker-4, restart manager"; "" for none
+	broker string // "-": the row does not apply
+}
+
+var minimal = []row{
+	{
+		name: "add worker", change: add("worker-4", desired.RoleWorker),
+		zeromq: "restart manager, start worker-4", broker: "restart manager, start worker-4",
+	},
+	{
+		name: "remove worker", change: remove("worker-2"),
+		zeromq: "stop worker-2", broker: "stop worker-2",
+	},
+	{
+		name: "rename worker", change: rename("worker-2", "worker-9"),
+		zeromq: "restart manager, start worker-9, stop worker-2", broker: "restart manager, start worker-9, stop worker-2",
+	},
+	{
+		name: "worker interface", change: node("worker-2", func(n *desired.Node) { n.Interface = "eth9" }),
+		zeromq: "restart worker-2", broker: "restart worker-2",
+	},
+	{
+		name: "worker args", change: node("worker-2", func(n *desired.Node) { n.Args = []string{"-C"} }),
+		zeromq: "restart worker-2", broker: "restart worker-2",
+	},
+	{
+		name: "worker env", change: node("worker-2", func(n *desired.Node) { n.Env = map[string]string{"A": "b"} }),
+		zeromq: "restart worker-2", broker: "restart worker-2",
+	},
+	{
+		name: "manager env", change: node("manager", func(n *desired.Node) { n.Env = map[string]string{"A": "b"} }),
+		zeromq: "restart manager", broker: "restart manager",
+	},
+	{
+		name: "worker scripts", change: node("worker-2", func(n *desired.Node) { n.Scripts = []string{"extra"} }),
+		zeromq: "restart worker-2", broker: "restart worker-2",
+	},
+	{name: "CPU affinity", change: node("worker-2", func(n *desired.Node) { one := 1; n.CPUAffinity = &one })},
+	{
+		name: "nice and CPUs of a role", change: func(c *desired.Cluster) {
+			n := 5
+			c.Settings.Limits = map[desired.Role]desired.Limits{desired.RoleWorker: {Nice: &n, CPUs: []int{0, 1}}}
+		},
+	},
+	{
+		name: "add proxy", change: add("proxy-2", desired.RoleProxy),
+		zeromq: "restart manager, start proxy-2, restart worker-1, restart worker-2, restart worker-3",
+		broker: "restart manager, start proxy-2, restart worker-1, restart worker-2, restart worker-3",
+	},
+	{
+		name: "remove proxy", base: add("proxy-2", desired.RoleProxy), change: remove("proxy-2"),
+		zeromq: "stop proxy-2", broker: "stop proxy-2",
+	},
+	{
+		name: "rename proxy", change: rename("proxy-1", "proxy-9"),
+		zeromq: "restart manager, stop proxy-1, start proxy-9, restart worker-1, restart worker-2, restart worker-3",
+		broker: "restart manager, stop proxy-1, start proxy-9, restart worker-1, restart worker-2, restart worker-3",
+	},
+	{
+		name: "add logger", change: add("logger-2", desired.RoleLogger),
+		zeromq: "start logger-2, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+		broker: "start logger-2, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+	},
+	{
+		name: "remove logger", base: add("logger-2", desired.RoleLogger), change: remove("logger-2"),
+		zeromq: "stop logger-2, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+		broker: "stop logger-2",
+	},
+	{
+		name: "first logger", base: remove("logger-1"), change: add("logger-1", desired.RoleLogger),
+		zeromq: "start logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+		broker: "start logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+	},
+	{
+		name: "last logger removed", change: remove("logger-1"),
+		zeromq: "stop logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+		broker: "stop logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+	},
+	{
+		name: "logger port", change: node("logger-1", func(n *desired.Node) { n.Port = 4001 }),
+		zeromq: "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+		broker: "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+	},
+	{
+		name: "manager port", change: node("manager", func(n *desired.Node) { n.Port = 4001 }),
+		zeromq: "", broker: "restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+	},
+	{
+		name: "proxy port", change: node("proxy-1", func(n *desired.Node) { n.Port = 4001 }),
+		zeromq: "", broker: "restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+	},
+	{name: "worker port", change: node("worker-1", func(n *desired.Node) { n.Port = 4001 })},
+	{
+		name: "metrics port of a node", change: node("worker-1", func(n *desired.Node) { n.MetricsPort = 4001 }),
+		zeromq: "restart worker-1", broker: "restart worker-1",
+	},
+	{
+		name: "worker to another host", base: twoHosts, change: node("worker-1", func(n *desired.Node) { n.Instance = "agent-b" }),
+		zeromq: "start worker-1, stop worker-1", broker: "start worker-1, stop worker-1",
+	},
+	{
+		name: "proxy to another host", base: twoHosts, change: node("proxy-1", func(n *desired.Node) { n.Instance = "agent-b" }),
+		zeromq: "start proxy-1, stop proxy-1",
+		broker: "start proxy-1, stop proxy-1, restart worker-1, restart worker-2, restart worker-3, restart worker-3b",
+	},
+	{
+		name: "manager to another host, external broker", base: func(c *desired.Cluster) { twoHosts(c); external(c) },
+		change: node("manager", func(n *desired.Node) { n.Instance = "agent-b" }),
+		zeromq: "start manager, stop manager", broker: "-",
+	},
+	{
+		name: "manager to another host", base: twoHosts,
+		change: node("manager", func(n *desired.Node) { n.Instance = "agent-b" }),
+		zeromq: "restart logger-1, start manager, stop manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, restart worker-3b",
+		broker: "start manager, stop manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, restart worker-3b",
+	},
+	{
+		name: "from one host to two", change: func(c *desired.Cluster) {
+			twoHosts(c)
+			c.Nodes = append(c.Nodes, desired.Node{Name: "worker-4", Role: desired.RoleWorker, Instance: "agent-b", Interface: "eth0"})
+		},
+		base:   func(c *desired.Cluster) { twoHosts(c); c.Nodes = c.Nodes[:len(c.Nodes)-1] },
+		zeromq: "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, start worker-3b, start worker-4",
+		broker: "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, start worker-3b, start worker-4",
+	},
+	{
+		name: "broker endpoint", change: func(c *desired.Cluster) { c.Settings.Broker.XPub = "tcp://127.0.0.1:7777" },
+		zeromq: "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3", broker: "-",
+	},
+	{
+		name: "shared scripts", change: func(c *desired.Cluster) {
+			c.Settings.Scripts, c.Settings.ScriptsStated = []string{"local", "more"}, true
+		},
+		zeromq: everybody, broker: everybody,
+	},
+	{name: "NAME/", change: func(c *desired.Cluster) { c.Files = "0011223344556677" }, zeromq: everybody, broker: everybody},
+	{
+		name: "a redef in [zeekrec.options]", change: func(c *desired.Cluster) {
+			c.Settings.Options = []desired.Option{{Name: "LogAscii::use_json", Value: "T"}}
+		},
+		zeromq: everybody, broker: everybody,
+	},
+	{
+		name: "rotation interval", change: func(c *desired.Cluster) { c.Settings.Archive.Interval = time.Minute },
+		zeromq: "restart logger-1", broker: "restart logger-1",
+	},
+	{name: "a comment", change: func(c *desired.Cluster) { c.Revision = "other" }},
+	{name: "max_unavailable, prune_guard, suspend", change: func(c *desired.Cluster) {
+		c.Settings.MaxUnavailable, c.Settings.PruneGuard, c.Settings.Suspend = desired.Quantity{N: 3}, desired.Quantity{N: 50, Percent: true}, true
+	}},
+}
+
+const everybody = "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3"
+
+func TestMinimalRestarts(t *testing.T) {
+	for _, backend := range []desired.Backend{desired.BackendZeroMQ, desired.BackendBroker} {
+		for _, r := range minimal {
+			want := r.zeromq
+			if backend == desired.BackendBroker {
+				want = r.broker
+			}
+			if want == "-" {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/%s", backend, r.name), func(t *testing.T) {
+				old := sixNodes(backend)
+				if r.base != nil {
+					r.base(old)
+				}
+				new := sixNodes(backend)
+				if r.base != nil && r.name != "from one host to two" {
+					r.base(new)
+				}
+				r.change(new)
+				var got []string
+				for _, a := range planFrom(t, old, new) {
+					if a.Disruptive || a.Kind != desired.Update {
+						got = append(got, fmt.Sprintf("%s %s", a.Kind, strings.TrimPrefix(a.Resource, "dmz/")))
+					}
+					if len(a.Reasons) == 0 {
+						t.Errorf("%s %s has no reason", a.Kind, a.Resource)
+					}
+				}
+				var expect []string
+				if want != "" {
+					expect = strings.Split(want, ", ")
+				}
+				slices.Sort(got)
+				slices.Sort(expect)
+				if d := cmp.Diff(expect, got); d != "" {
+					t.Errorf("disturbs (-want +got):\n%s", d)
+				}
+			})
+		}
+	}
+}
+
+// planFrom compiles old, takes it to run everywhere as it should, and plans new.
+func planFrom(t *testing.T, old, new *desired.Cluster) []reconciler.Action {
+	t.Helper()
+	facts := desired.Facts{Default: "agent-a"}
+	now := time.Unix(1_700_000_000, 0)
+	a := desired.Compile([]*desired.Cluster{old}, facts, desired.Assignment{}, now)
+	b := desired.Compile([]*desired.Cluster{new}, facts, a.Assignment, now)
+	for _, c := range []desired.Compiled{a, b} {
+		if desired.HasErrors(c.Diagnostics) {
+			t.Fatalf("diagnostics: %v", c.Diagnostics)
+		}
+	}
+	in := reconciler.Input{
+		Cluster: "dmz", From: "r1", To: "r2", Want: b.Resources["dmz"], Known: map[string]string{},
+		Instances:      map[string]reconciler.Instance{"agent-a": {}, "agent-b": {}},
+		MaxUnavailable: desired.Quantity{N: 1}, Relation: desired.Relations(),
+	}
+	for _, r := range a.Resources["dmz"] {
+		in.Known[r.Key()] = r.Instance
+		o := observed.Resource{
+			Cluster: "dmz", Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, PID: 1, Incarnation: 1,
+			Healthy: true, Told: r.ID, Started: r.ID, Parts: map[string][]string{},
+		}
+		for _, p := range r.Parts {
+			o.Parts[p.Field] = p.Values
+		}
+		i := in.Instances[r.Instance]
+		i.Resources = append(i.Resources, o)
+		in.Instances[r.Instance] = i
+	}
+	return reconciler.Diff(in).Actions
+}
+
+func sixNodes(b desired.Backend) *desired.Cluster {
+	c := &desired.Cluster{
+		Name: "dmz", File: "dmz.cfg", Revision: "r", Instances: []desired.Instance{{Name: "agent-a"}},
+		Settings: desired.Settings{Backend: b, Metrics: true, Archive: desired.ArchiveSettings{Interval: time.Hour}},
+	}
+	for name, role := range map[string]desired.Role{
+		"manager": desired.RoleManager, "logger-1": desired.RoleLogger, "proxy-1": desired.RoleProxy,
+		"worker-1": desired.RoleWorker, "worker-2": desired.RoleWorker, "worker-3": desired.RoleWorker,
+	} {
+		add(name, role)(c)
+	}
+	return c
+}
+
+func add(name string, role desired.Role) func(*desired.Cluster) {
+	return func(c *desired.Cluster) {
+		n := desired.Node{Name: name, Role: role, Instance: "agent-a"}
+		if role == desired.RoleWorker {
+			n.Interface = "eth0"
+		}
+		c.Nodes = append(c.Nodes, n)
+	}
+}
+
+func remove(name string) func(*desired.Cluster) {
+	return func(c *desired.Cluster) {
+		c.Nodes = slices.DeleteFunc(c.Nodes, func(n desired.Node) bool { return n.Name == name })
+	}
+}
+
+func rename(from, to string) func(*desired.Cluster) {
+	return node(from, func(n *desired.Node) { n.Name = to })
+}
+
+func node(name string, f func(*desired.Node)) func(*desired.Cluster) {
+	return func(c *desired.Cluster) {
+		for i := range c.Nodes {
+			if c.Nodes[i].Name == name {
+				f(&c.Nodes[i])
+			}
+		}
+	}
+}
+
+// twoHosts makes the cluster one of two hosts from the start: a worker is on the second.
+func twoHosts(c *desired.Cluster) {
+	c.Instances = []desired.Instance{{Name: "agent-a", Host: "10.0.0.1"}, {Name: "agent-b", Host: "10.0.0.2"}}
+	c.Nodes = append(c.Nodes, desired.Node{Name: "worker-3b", Role: desired.RoleWorker, Instance: "agent-b", Interface: "eth0"})
+}
+
+func external(c *desired.Cluster) {
+	c.Settings.Broker = desired.BrokerSettings{Mode: "external", XPub: "tcp://10.0.0.9:5555", XSub: "tcp://10.0.0.9:5556"}
+}
