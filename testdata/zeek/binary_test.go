@@ -77,17 +77,27 @@ func newWorld(t *testing.T, files map[string]string, env ...string) *world {
 
 func (w *world) start(args ...string) *process {
 	w.t.Helper()
+	p := w.prepare(args...)
+	p.begin()
+	return p
+}
+
+func (w *world) prepare(args ...string) *process {
 	p := &process{t: w.t, dir: w.dir, ended: make(chan error, 1)}
 	p.cmd = exec.Command(w.zeek, args...)
 	p.cmd.Dir = w.dir
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TZ=UTC"}, w.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	return p
+}
+
+func (p *process) begin() {
+	p.t.Helper()
 	if err := p.cmd.Start(); err != nil {
-		w.t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	go func() { p.ended <- p.cmd.Wait() }()
-	w.t.Cleanup(func() { _ = p.cmd.Process.Kill() })
-	return p
+	p.t.Cleanup(func() { _ = p.cmd.Process.Kill() })
 }
 
 // run starts and waits; it returns the exit status.
@@ -114,7 +124,7 @@ func (p *process) wait() int {
 		}
 		return exit.ExitCode()
 	case <-time.After(patience):
-		p.t.Fatalf("still runs after %v, status %q, stderr %q", patience, p.status(), p.file("stderr"))
+		p.t.Fatalf("still runs after %v, status %q", patience, p.status())
 		return 0
 	}
 }
