@@ -1,0 +1,359 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+// hosts is one instance whose agent does what it is told, at once, unless a test says otherwise.
+type hosts struct {
+	mu       sync.Mutex
+	instance string
+	silent   bool
+	res      map[string]*observed.Resource
+	orders   []string // "restart dmz/worker-1"
+	pid, seq int
+	events   []observed.Event
+	changed  chan struct{}
+	// fails says why a resource crashes when it is started from this spec.
+	fails func(r *desired.Resource) string
+	// problems of a preflight.
+	problems func(r *desired.Resource) *observed.Problem
+	doErr    func(o desired.Order) error
+}
+
+func newHosts() *hosts {
+	return &hosts{instance: "agent-a", res: map[string]*observed.Resource{}, changed: make(chan struct{}, 1)}
+}
+
+func (h *hosts) touch() {
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (h *hosts) Changed() <-chan struct{} { return h.changed }
+
+var silentSince = time.Unix(1, 0)
+
+func (h *hosts) Reports() []observed.Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := observed.Report{Instance: h.instance, At: time.Now(), Events: slices.Clone(h.events)}
+	if h.silent {
+		r.At = silentSince
+	}
+	for _, k := range slices.Sorted(maps.Keys(h.res)) {
+		r.Resources = append(r.Resources, *h.res[k])
+	}
+	return []observed.Report{r}
+}
+
+func (h *hosts) Do(_ context.Context, _ string, o desired.Order) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	defer h.touch()
+	if h.doErr != nil {
+		if err := h.doErr(o); err != nil {
+			return err
+		}
+	}
+	key := o.Resource.Key()
+	h.orders = append(h.orders, fmt.Sprintf("%s %s", o.Verb, key))
+	s := h.res[key]
+	told := ""
+	if s != nil {
+		told = s.Told
+	}
+	if told != o.Expect {
+		return &observed.Refused{Why: "told " + told + ", not " + o.Expect}
+	}
+	switch o.Verb {
+	case desired.Stop:
+		if o.Hold == "" {
+			delete(h.res, key)
+			return nil
+		}
+		s.PID, s.State, s.Hold, s.Healthy = 0, observed.Stopped, o.Hold, false
+	case desired.Update:
+		s.Told = o.Resource.ID
+		for _, p := range o.Resource.Parts {
+			if p.Relation == desired.Live {
+				s.Parts[p.Field] = p.Values
+			}
+		}
+	default:
+		h.start(&o.Resource)
+	}
+	return nil
+}
+
+func (h *hosts) start(r *desired.Resource) {
+	s := h.res[r.Key()]
+	inc := 0
+	if s != nil {
+		inc = s.Incarnation
+	}
+	h.pid++
+	s = &observed.Resource{
+		Cluster: r.Cluster, Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, Since: time.Now(),
+		PID: 1000 + h.pid, Incarnation: inc + 1, Healthy: true, Told: r.ID, Started: r.ID, Parts: map[string][]string{}, StartedAt: time.Now(),
+	}
+	for _, p := range r.Parts {
+		s.Parts[p.Field] = p.Values
+	}
+	if h.fails != nil {
+		if why := h.fails(r); why != "" {
+			s.State, s.Healthy, s.PID, s.Reason, s.Restarts = observed.Crashed, false, 0, why, 1
+		}
+	}
+	h.res[r.Key()] = s
+}
+
+func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
+
+func (h *hosts) Check(_ context.Context, _ string, rs []desired.Resource) ([]observed.Problem, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var ps []observed.Problem
+	for i := range rs {
+		if h.problems != nil {
+			if p := h.problems(&rs[i]); p != nil {
+				p.Resource = rs[i].Key()
+				ps = append(ps, *p)
+			}
+		}
+	}
+	return ps, nil
+}
+
+// took returns the orders since the last call that disturb something. Orders of one wave go out at the
+// same time, so each run of one verb and one role is sorted.
+func (h *hosts) took() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := slices.DeleteFunc(h.orders, func(o string) bool { return strings.HasPrefix(o, "update ") })
+	h.orders = nil
+	kind := func(o string) string { return strings.TrimRight(o, "0123456789") }
+	for i := 0; i < len(out); {
+		j := i
+		for j < len(out) && kind(out[j]) == kind(out[i]) {
+			j++
+		}
+		slices.Sort(out[i:j])
+		i = j
+	}
+	return strings.Join(out, ", ")
+}
+
+// up are the names of resources that run.
+func (h *hosts) up() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(h.res)) {
+		if h.res[k].PID != 0 {
+			out = append(out, strings.TrimPrefix(k, "dmz/"))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// memory is a journal that forgets nothing, as long as it is not told to fail.
+type memory struct {
+	mu      sync.Mutex
+	records []engine.Record
+	files   map[string]desired.ClusterFile
+	fail    error
+}
+
+func (m *memory) Append(_ context.Context, rs ...*engine.Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return m.fail
+	}
+	for _, r := range rs {
+		r.Seq = int64(len(m.records) + 1)
+		m.records = append(m.records, *r)
+	}
+	return nil
+}
+
+func (m *memory) PutFile(_ context.Context, f desired.ClusterFile) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return "", m.fail
+	}
+	if m.files == nil {
+		m.files = map[string]desired.ClusterFile{}
+	}
+	m.files[f.Name+f.Revision()] = f
+	return f.Name + f.Revision(), nil
+}
+
+func (m *memory) File(_ context.Context, o string) (desired.ClusterFile, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f, ok := m.files[o]
+	if !ok {
+		return f, fmt.Errorf("cannot read %s: not there", o)
+	}
+	return f, nil
+}
+
+func (m *memory) Collect(context.Context) error { return nil }
+
+// state is what the records add up to: what a new engine would begin with.
+func (m *memory) state() *engine.State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := engine.NewState()
+	for _, r := range m.records {
+		s.Apply(r)
+	}
+	return s
+}
+
+// outcomes are "revision-prefix Outcome" of all rollouts.
+func (m *memory) outcomes() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for _, r := range m.records {
+		if r.Kind == engine.KindOutcome {
+			out = append(out, string(r.Outcome))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func (m *memory) kinds(k engine.Kind) []engine.Record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []engine.Record
+	for _, r := range m.records {
+		if r.Kind == k {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// bench is an engine with its hosts and journal, in a synctest bubble.
+type bench struct {
+	t       *testing.T
+	ctx     context.Context
+	hosts   *hosts
+	journal *memory
+	obs     chan engine.Observation
+	e       *engine.Engine
+	stop    func()
+}
+
+func run(t *testing.T, f func(b *bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{t: t, hosts: newHosts(), journal: &memory{}}
+		b.start()
+		f(b)
+		b.stop()
+	})
+}
+
+// start begins a new engine on the same hosts and journal, as a restart of zeekrec does.
+func (b *bench) start() {
+	ctx, cancel := context.WithCancel(b.t.Context())
+	b.ctx = ctx
+	b.obs = make(chan engine.Observation, 1)
+	b.e = engine.New(engine.Config{
+		Source: "/etc/zeek/clusters", Observations: b.obs, Look: func() {}, Agents: b.hosts, Journal: b.journal, State: b.journal.state(),
+		Parse: parse, Validate: func([]*desired.Cluster) []desired.Diagnostic { return nil }, Instance: "agent-a",
+	})
+	done := make(chan struct{})
+	go func() { defer close(done); _ = b.e.Run(ctx) }()
+	b.stop = func() { cancel(); <-done }
+}
+
+// see lets the source yield files: "dmz": "worker-1 worker-2=env".
+func (b *bench) see(files map[string]string) {
+	s := &desired.Snapshot{URL: "/etc/zeek/clusters", At: time.Now()}
+	for _, n := range slices.Sorted(maps.Keys(files)) {
+		s.Files = append(s.Files, desired.ClusterFile{Name: n, File: n + ".cfg", Data: []byte(files[n])})
+	}
+	b.obs <- engine.Observation{Snapshot: s, CheckedAt: time.Now()}
+	b.settle()
+}
+
+// settle lets a minute pass, which is none.
+func (b *bench) settle() {
+	time.Sleep(time.Minute)
+	synctest.Wait()
+}
+
+func (b *bench) status(cluster string) engine.ClusterStatus {
+	b.t.Helper()
+	s, err := b.e.Status(b.ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, c := range s.Clusters {
+		if c.Name == cluster {
+			return c
+		}
+	}
+	return engine.ClusterStatus{}
+}
+
+func (b *bench) want(what, got, want string) {
+	b.t.Helper()
+	if got != want {
+		b.t.Errorf("%s:\n got %s\nwant %s", what, got, want)
+	}
+}
+
+// parse reads the tests' own little language: words, each a node by the beginning of its name; "name=x" sets
+// its environment, "!suspend" the setting, "!bad" is an error.
+func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.Diagnostic) {
+	c := &desired.Cluster{Name: f.Name, File: f.File, Revision: f.Revision(), Instances: []desired.Instance{{Name: instance}}}
+	c.Settings = desired.Settings{
+		Backend: desired.BackendZeroMQ, MaxUnavailable: desired.Quantity{N: 1}, PruneGuard: desired.Quantity{N: 30, Percent: true}, AutoRevert: true,
+		ScriptsStated: true,
+	}
+	for w := range strings.FieldsSeq(string(f.Data)) {
+		switch w {
+		case "!suspend":
+			c.Settings.Suspend = true
+			continue
+		case "!bad":
+			return c, []desired.Diagnostic{{File: f.File, Line: 1, Severity: desired.Error, Code: "bad", Message: "it is bad"}}
+		case "#comment":
+			continue
+		}
+		name, env, _ := strings.Cut(w, "=")
+		n := desired.Node{Name: name, Instance: instance, Role: desired.RoleWorker}
+		for _, r := range []desired.Role{desired.RoleManager, desired.RoleLogger, desired.RoleProxy} {
+			if strings.HasPrefix(name, string(r)) {
+				n.Role = r
+			}
+		}
+		if env != "" {
+			n.Env = map[string]string{"E": env}
+		}
+		c.Nodes = append(c.Nodes, n)
+	}
+	return c, nil
+}
