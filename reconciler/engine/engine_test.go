@@ -62,12 +62,14 @@ func TestBadRevisionIsRevertedAndQuarantined(t *testing.T) {
 	run(t, func(b *bench) {
 		b.see(map[string]string{"dmz": six})
 		b.hosts.took()
+		b.hosts.mu.Lock()
 		b.hosts.fails = func(r *desired.Resource) string {
 			if r.Node.Env["E"] == "die" {
 				return "exited with status 1"
 			}
 			return ""
 		}
+		b.hosts.mu.Unlock()
 		b.see(map[string]string{"dmz": "manager logger-1 proxy-1 worker-1=die worker-2=die worker-3=die"})
 		b.want("orders", b.hosts.took(), "restart dmz/worker-1, restart dmz/worker-1")
 		s := b.status("dmz")
@@ -93,12 +95,14 @@ func TestRetryLiftsAQuarantine(t *testing.T) {
 	run(t, func(b *bench) {
 		b.see(map[string]string{"dmz": six})
 		bad := true
+		b.hosts.mu.Lock()
 		b.hosts.fails = func(r *desired.Resource) string {
 			if bad && r.Node.Env["E"] != "" {
 				return "boom"
 			}
 			return ""
 		}
+		b.hosts.mu.Unlock()
 		b.see(map[string]string{"dmz": six + "=x"})
 		b.hosts.took()
 		b.hosts.mu.Lock()
@@ -116,12 +120,14 @@ func TestPreflightDisturbsNothing(t *testing.T) {
 	run(t, func(b *bench) {
 		b.see(map[string]string{"dmz": six})
 		b.hosts.took()
+		b.hosts.mu.Lock()
 		b.hosts.problems = func(r *desired.Resource) *observed.Problem {
 			if r.Node.Env["E"] == "syntax" {
 				return &observed.Problem{Permanent: true, Message: "syntax error, at or near \"}\""}
 			}
 			return nil
 		}
+		b.hosts.mu.Unlock()
 		b.see(map[string]string{"dmz": "manager logger-1 proxy-1 worker-1=syntax worker-2 worker-3"})
 		b.want("orders", b.hosts.took(), "")
 		if s := b.status("dmz"); !strings.Contains(s.Reason, "syntax error, at or near") || !s.Healthy {
@@ -135,12 +141,14 @@ func TestPreflightWaitsForTheHost(t *testing.T) {
 		b.see(map[string]string{"dmz": six})
 		b.hosts.took()
 		down := true
+		b.hosts.mu.Lock()
 		b.hosts.problems = func(r *desired.Resource) *observed.Problem {
 			if down && r.Node.Env["E"] == "x" {
 				return &observed.Problem{Message: "interface eth9 does not exist"}
 			}
 			return nil
 		}
+		b.hosts.mu.Unlock()
 		b.see(map[string]string{"dmz": six + "=x"})
 		b.want("while it is down", b.hosts.took(), "")
 		if s := b.status("dmz"); !strings.Contains(s.Reason, "eth9 does not exist") {
@@ -366,6 +374,7 @@ func TestSilentAgentIsLeftAlone(t *testing.T) {
 func TestRefusedOrderIsPlannedAgain(t *testing.T) {
 	run(t, func(b *bench) {
 		refuse := 3
+		b.hosts.mu.Lock()
 		b.hosts.doErr = func(desired.Order) error {
 			if refuse > 0 {
 				refuse--
@@ -373,6 +382,7 @@ func TestRefusedOrderIsPlannedAgain(t *testing.T) {
 			}
 			return nil
 		}
+		b.hosts.mu.Unlock()
 		b.see(map[string]string{"dmz": "manager"})
 		b.want("orders", b.hosts.took(), "start dmz/manager")
 		b.want("outcomes", b.journal.outcomes(), "Succeeded")
@@ -397,8 +407,10 @@ func TestDriftIsJournaledOnce(t *testing.T) {
 
 func TestOrphansAreLeftAlone(t *testing.T) {
 	run(t, func(b *bench) {
+		b.hosts.mu.Lock()
 		b.hosts.res["dmz/stranger"] = &observed.Resource{Cluster: "dmz", Name: "stranger", Type: "node", Role: "worker", State: observed.Running, PID: 9, Told: "x", Healthy: true, Incarnation: 1}
 		b.hosts.res["gone/worker"] = &observed.Resource{Cluster: "gone", Name: "worker", Type: "node", Role: "worker", State: observed.Running, PID: 8, Told: "x", Healthy: true, Incarnation: 1}
+		b.hosts.mu.Unlock()
 		b.see(map[string]string{"dmz": "manager"})
 		b.want("orders", b.hosts.took(), "start dmz/manager")
 		for _, c := range []string{"dmz", "gone"} {
