@@ -89,6 +89,7 @@ func (h *hosts) Do(_ context.Context, _ string, o desired.Order) error {
 		s.PID, s.State, s.Hold, s.Healthy = 0, observed.Stopped, o.Hold, false
 	case desired.Update:
 		s.Told = o.Resource.ID
+		s.Parts = maps.Clone(s.Parts) // reports that were handed out have the old one
 		for _, p := range o.Resource.Parts {
 			if p.Relation == desired.Live {
 				s.Parts[p.Field] = p.Values
