@@ -107,3 +107,9 @@ func alive(o *observed.Resource) bool {
 
 // gone reports whether the instance has neither a process of the resource nor the task to have one.
 func gone(o *observed.Resource) bool { return o.Told == "" && !alive(o) }
+
+// mayServe reports whether taking the resource down may take something from anybody: it is healthy, or is
+// starting and may be healthy by the time the order arrives. What is known to be broken is free.
+func mayServe(o *observed.Resource) bool {
+	return alive(o) && (o.Healthy || o.State == observed.Pending)
+}

@@ -185,7 +185,7 @@ func (d *differ) decide(w *desired.Resource, o *observed.Resource) (Action, bool
 	}
 	if len(a.Reasons) > 0 {
 		a.Kind, a.Disruptive = desired.Restart, runs
-		a.Costs = runs && o.Healthy
+		a.Costs = mayServe(o)
 		if o.Incarnation == 0 && !runs { // told, and never started
 			a.Kind = desired.Start
 		}
@@ -277,7 +277,7 @@ func (d *differ) mayRunElsewhere(a *Action, others []sighting) string {
 func (d *differ) moveAway(s sighting, to string) Action {
 	a := stop(s)
 	a.Reasons = []Reason{{Field: "instance", From: s.at, To: to}}
-	a.Costs = alive(s.Resource) && s.Healthy
+	a.Costs = mayServe(s.Resource)
 	return a
 }
 

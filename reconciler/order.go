@@ -202,7 +202,7 @@ func (w *waves) actions() []Action {
 // addRank gives each item of a rank its slot, and each slot its waves.
 func (w *waves) addRank(items []item, group []*item, limits map[desired.Role]int) {
 	slices.SortStableFunc(group, func(a, b *item) int {
-		return cmp.Or(cmp.Compare(a.depth, b.depth), compareBool(a.costs(), b.costs()))
+		return cmp.Or(cmp.Compare(a.depth, b.depth), compareBool(a.costs(), b.costs()), compareBool(a.seen.Healthy, b.seen.Healthy))
 	})
 	taken := map[desired.Role][]int{} // by slot
 	open := map[desired.Role]int{}    // the first slot with room

@@ -75,8 +75,8 @@ type Action struct {
 	Incarnation int    `json:"-"`
 	// Hold is why the resource shall stay stopped, on a stop that is not a removal.
 	Hold string `json:"-"`
-	// Costs says that it takes down a healthy resource that is to come back: that counts against
-	// max_unavailable.
+	// Costs says that it takes down a resource that is healthy, or may be by then, and is to come back:
+	// that counts against max_unavailable.
 	Costs bool `json:"-"`
 }
 
