@@ -1,0 +1,209 @@
+package journal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+func accept(cluster, revision string) *engine.Record {
+	return &engine.Record{Kind: engine.KindAccepted, Cluster: cluster, Revision: revision, Accepted: &engine.Accepted{Object: revision}}
+}
+
+func open(t *testing.T, dir string) (*Journal, *engine.State) {
+	t.Helper()
+	j, s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	return j, s
+}
+
+func revisions(s *engine.State, cluster string) string {
+	var out []string
+	for _, r := range s.Cluster(cluster).Revisions {
+		out = append(out, r.ID)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestAppendSurvives(t *testing.T) {
+	dir := t.TempDir()
+	j, s := open(t, dir)
+	if s.Seq != 0 {
+		t.Fatalf("a new journal is at %d", s.Seq)
+	}
+	a, b := accept("dmz", "r1"), accept("dmz", "r2")
+	if err := j.Append(t.Context(), a, b); err != nil {
+		t.Fatal(err)
+	}
+	if a.Seq != 1 || b.Seq != 2 {
+		t.Errorf("numbered %d, %d", a.Seq, b.Seq)
+	}
+	_ = j.Close()
+	_, s = open(t, dir)
+	if got := revisions(s, "dmz"); got != "r1 r2" || s.Seq != 2 {
+		t.Errorf("read back %q at %d", got, s.Seq)
+	}
+}
+
+// TestTornEnd cuts the file at every byte of its last record: what was acknowledged before is there, and
+// the next append makes a whole journal again.
+func TestTornEnd(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	if err := j.Append(t.Context(), accept("dmz", "r1")); err != nil {
+		t.Fatal(err)
+	}
+	first := j.size
+	if err := j.Append(t.Context(), accept("dmz", "r2")); err != nil {
+		t.Fatal(err)
+	}
+	_ = j.Close()
+	whole, err := os.ReadFile(j.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := first; cut < int64(len(whole)); cut++ {
+		d := t.TempDir()
+		if err := os.WriteFile(filepath.Join(d, "journal.jsonl"), whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j, s, err := Open(d)
+		if err != nil {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+		if got := revisions(s, "dmz"); got != "r1" {
+			t.Fatalf("cut at %d: %q", cut, got)
+		}
+		if err := j.Append(t.Context(), accept("dmz", "r3")); err != nil {
+			t.Fatal(err)
+		}
+		_ = j.Close()
+		if s, err := Load(d); err != nil || revisions(s, "dmz") != "r1 r3" {
+			t.Fatalf("cut at %d, then appended: %q, %v", cut, revisions(s, "dmz"), err)
+		}
+	}
+}
+
+func TestDamageInTheMiddleIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	good, _ := json.Marshal(line{Record: accept("dmz", "r1")})
+	text := string(good) + "\n{\"seq\": oops\n" + string(good) + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "journal.jsonl"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := Open(dir)
+	if err == nil || !strings.Contains(err.Error(), "line 2 of") {
+		t.Errorf("error %v", err)
+	}
+	// The lock was given back: mending it is enough.
+	if err := os.WriteFile(filepath.Join(dir, "journal.jsonl"), good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+}
+
+func TestSecondIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	if _, _, err := Open(dir); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		t.Errorf("error %v, want one that names pid %d", err, os.Getpid())
+	}
+	if _, err := Load(dir); err != nil {
+		t.Errorf("a look from outside: %v", err)
+	}
+}
+
+func TestRoll(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	j.rollAt = 2000
+	for i := range 100 {
+		if err := j.Append(t.Context(), accept("dmz", fmt.Sprintf("r%d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j.size > 3*j.rollAt+64*1024 {
+		t.Errorf("the journal has %d bytes", j.size)
+	}
+	want := j.state
+	got, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(clone(want), got); d != "" {
+		t.Errorf("state after rolling (-want +got):\n%s", d)
+	}
+	if n := len(got.Cluster("dmz").Revisions); n != engine.KeptRevisions {
+		t.Errorf("%d revisions are remembered", n)
+	}
+	var last int64
+	if err := History(dir, func(r engine.Record) error {
+		if r.Seq <= last {
+			t.Errorf("record %d after %d", r.Seq, last)
+		}
+		last = r.Seq
+		return nil
+	}); err != nil || last != 100 {
+		t.Errorf("history ends at %d, %v", last, err)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	f := desired.ClusterFile{Name: "dmz", File: "dmz.cfg", Data: []byte("[manager]\x00\xff"), Tree: desired.Tree{"local.zeek": {Data: []byte("@load x"), Exec: true}}}
+	name, err := j.PutFile(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := j.PutFile(t.Context(), f); err != nil || again != name {
+		t.Errorf("put again: %q, %v", again, err)
+	}
+	got, err := j.File(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(f, got); d != "" || got.Revision() != f.Revision() {
+		t.Errorf("read back (-want +got):\n%s", d)
+	}
+	// What a revision names is kept; what none does is cleared away.
+	if err := j.Append(t.Context(), accept("dmz", name)); err != nil {
+		t.Fatal(err)
+	}
+	f.Data = []byte("other")
+	other, err := j.PutFile(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.File(t.Context(), name); err != nil {
+		t.Error(err)
+	}
+	if _, err := j.File(t.Context(), other); err == nil {
+		t.Error("an object that nothing names is still there")
+	}
+	// One that was tampered with is not believed.
+	if err := os.WriteFile(objectPath(dir, name), []byte(`{"name":"dmz"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.File(t.Context(), name); err == nil || !strings.Contains(err.Error(), "was changed") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := j.File(t.Context(), "../../etc/passwd"); err == nil {
+		t.Error("a name that is none was opened")
+	}
+}
