@@ -1,0 +1,45 @@
+# make help lists what there is.
+SHELL := /bin/bash
+GO ?= go
+BIN := bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/zeekrec/zeekrec/cmd/internal/cli.version=$(VERSION)
+# The go command leaves testdata out of ./..., so the stand-in for Zeek is named.
+PACKAGES := ./... ./testdata/zeek/...
+# golangci-lint is run from its module, at the version that the configuration was written for.
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+DEMO_STATE ?= $(CURDIR)/$(BIN)/demo-state
+
+.PHONY: help build standin demo test race fuzz bench lint e2e arrows clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## bin/zeekrec, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/zeekrec ./cmd/zeekrec
+
+standin: ## bin/zeek-standin, the stand-in for Zeek that tests and the demonstration use without one
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/zeek-standin ./testdata/zeek
+
+demo: build standin ## run examples/quickstart in the foreground; Ctrl-C stops it
+	@scripts/demo $(BIN) $(DEMO_STATE)
+
+test: ## all tests, with the race detector; builds what they need
+	scripts/test $(PACKAGES)
+
+fuzz: ## every fuzz target for FUZZTIME (default 20s) each
+	scripts/fuzz $(or $(FUZZTIME),20s)
+
+bench: ## the benchmarks of planning and reconciling
+	$(GO) test -run '^$$' -bench . -benchmem ./reconciler/...
+
+e2e: build standin ## the long proof: with a real Zeek where there is one, and by the clock
+	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2E' ./cmd/zeekrec
+
+lint: ## golangci-lint, gofmt and go vet
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
+	$(GO) vet $(PACKAGES)
+	$(GO) run $(GOLANGCI) run
+
+clean: ## remove what was built
+	rm -rf $(BIN)
