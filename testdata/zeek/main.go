@@ -12,9 +12,11 @@ import (
 	"github.com/zeekrec/zeekrec/testdata/zeek/script"
 )
 
-const (
-	version = "8.2.2 (zeekrec stand-in, not Zeek)"
+// release is the Zeek to pass for. The linker may set another, for tests in which
+// Zeek is exchanged: go build -ldflags '-X main.release=8.1.0' ./testdata/zeek
+var release = "8.2.2"
 
+const (
 	stateInitializing = "INITIALIZING [main]"
 	stateRunning      = "RUNNING [run_loop]"
 	stateSignalled    = "TERMINATING [sig_handler]"
@@ -39,7 +41,7 @@ func run(args []string, getenv func(string) string) int {
 		return 1
 	}
 	if o.version {
-		fmt.Printf("%s version %s\n", args[0], version)
+		fmt.Printf("%s version %s\n", args[0], version())
 		return 0
 	}
 	f, err := readFaults(getenv)
@@ -97,6 +99,9 @@ func run(args []string, getenv func(string) string) int {
 	status.set(stateTerminated)
 	return 0
 }
+
+// version is what follows "zeek version".
+func version() string { return release + " (zeekrec stand-in, not Zeek)" }
 
 // exitStatus is the error of a node that was told to end with a certain status.
 type exitStatus int

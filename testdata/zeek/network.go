@@ -48,7 +48,7 @@ func (n *node) serveMetrics(c net.Conn) {
 	if path, _, _ := strings.Cut(strings.TrimPrefix(string(request[:got]), "GET "), " "); path == "/metrics" {
 		status = "200 OK"
 		body = fmt.Sprintf("# HELP zeek_version_info The Zeek version\n# TYPE zeek_version_info gauge\n"+
-			"zeek_version_info{node=%q,version_string=%q} 1\n", n.getenv("CLUSTER_NODE"), version)
+			"zeek_version_info{node=%q,version_string=%q} 1\n", n.getenv("CLUSTER_NODE"), version())
 	}
 	_, _ = fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 		status, len(body), body)

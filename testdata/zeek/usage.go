@@ -14,7 +14,7 @@ func usage(name string, getenv func(string) string) string {
 		path = script.DefaultPath
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "zeek version %s\nusage: %s [options] [file ...]\n", version, name)
+	fmt.Fprintf(&b, "zeek version %s\nusage: %s [options] [file ...]\n", version(), name)
 	line := func(left, right string) { fmt.Fprintf(&b, "    %-31s | %s\n", left, right) }
 	line("<file>", "Zeek script file")
 	line("-a|--parse-only", "exit immediately after parsing scripts")
