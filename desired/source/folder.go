@@ -16,7 +16,7 @@ type Options struct {
 	Quiet   time.Duration // 300ms: how long files must be unchanged, and events silent
 	MaxWait time.Duration // 5s: how long events alone can put off an update
 	Hold    time.Duration // 10s: how long a cluster that does not settle holds up the others
-	Rescan  time.Duration // 30s: how often to look without a hint
+	Rescan  time.Duration // 30s: how often to look without a hint; whether the folder is in its place is looked at every Poll
 	Poll    time.Duration // 2s: the same where events do not tell of everything, or something is wrong
 	Timeout time.Duration // 30s: how long a look may take before the source counts as unresponsive
 	Log     *slog.Logger  // nil: silent
@@ -66,8 +66,9 @@ type Folder struct {
 	updates chan Update
 	asked   chan struct{}
 
-	hints *hints
-	look  func(context.Context) *scan
+	hints   *hints
+	look    func(context.Context) *scan
+	inPlace func() bool
 }
 
 // NewFolder makes a Folder of a path, which need not exist yet. Nothing happens before Run.
@@ -80,7 +81,7 @@ func NewFolder(path string, opts Options) *Folder {
 	return &Folder{
 		path: path, opts: opts.withDefaults(),
 		updates: make(chan Update, 1), asked: make(chan struct{}, 1),
-		hints: h, look: s.scan,
+		hints: h, look: s.scan, inPlace: s.inPlace,
 	}
 }
 
@@ -98,12 +99,18 @@ func (f *Folder) Sync() {
 	}
 }
 
+// A look is what came of one: a scan, or just whether the folder is in its place.
+type look struct {
+	scan    *scan
+	inPlace bool
+}
+
 // Run follows the folder until ctx ends, and then returns nil. It is to be called once.
 func (f *Folder) Run(ctx context.Context) error {
 	defer f.hints.close()
 	var (
 		s       = newSettler(f.path, f.opts)
-		scans   = make(chan *scan, 1)
+		looks   = make(chan look, 1)
 		looking bool
 		until   time.Time // looking: when it counts as unresponsive
 		timer   = time.NewTimer(0)
@@ -114,7 +121,7 @@ func (f *Folder) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if looking {
-				f.wait(scans)
+				f.wait(looks)
 			}
 			return nil
 
@@ -146,19 +153,27 @@ func (f *Folder) Run(ctx context.Context) error {
 				until = until.Add(f.opts.Timeout)
 				break
 			}
-			looking, until = true, time.Now().Add(f.opts.Timeout)
+			now := time.Now()
+			looking, until = true, now.Add(f.opts.Timeout)
+			if s.due().After(now) {
+				go func() { looks <- look{inPlace: f.inPlace()} }()
+				break
+			}
 			s.begin()
 			f.hints.begin()
-			go func() { scans <- f.look(ctx) }()
+			go func() { looks <- look{scan: f.look(ctx)} }()
 
-		case sc := <-scans:
+		case l := <-looks:
 			looking = false
-			degraded := f.hints.end()
 			if ctx.Err() != nil {
 				return nil
 			}
+			if l.scan == nil {
+				s.glance(time.Now(), l.inPlace)
+				break
+			}
 			before := s.sent
-			out := s.take(sc, f.degraded(sc, degraded))
+			out := s.take(l.scan, f.degraded(l.scan, f.hints.end()))
 			for _, p := range out.slow {
 				f.opts.Log.Warn("waiting for a file to be written to its end", "source", f.path, "file", p.File, "since", p.Since, "reason", p.Reason)
 			}
@@ -167,18 +182,18 @@ func (f *Folder) Run(ctx context.Context) error {
 		if looking {
 			timer.Reset(time.Until(until))
 		} else {
-			timer.Reset(time.Until(s.due()))
+			timer.Reset(time.Until(s.next()))
 		}
 	}
 }
 
 // wait gives a look that is under way the time to end, but not longer: a file system that hangs must not
 // keep a program from ending.
-func (f *Folder) wait(scans <-chan *scan) {
+func (f *Folder) wait(looks <-chan look) {
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
 	select {
-	case <-scans:
+	case <-looks:
 	case <-t.C:
 	}
 }

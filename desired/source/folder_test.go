@@ -184,6 +184,22 @@ func TestFolderEvents(t *testing.T) {
 	}
 }
 
+// What no event tells of is found by a glance each Poll.
+func TestFolderMovedFromAbove(t *testing.T) {
+	t.Parallel()
+	top := filepath.Join(t.TempDir(), "top")
+	dir := filepath.Join(top, "a", "b", "clusters")
+	lay(t, dir, "dmz.cfg=1")
+	opts := byEvents
+	opts.Poll = quick.Poll
+	f := follow(t, NewFolder(dir, opts))
+	await(t, f, "it is there", holds("dmz", "1"))
+	must(t, os.Rename(top, top+".old"))
+	await(t, f, "it is missing", failed(Missing))
+	must(t, os.Rename(top+".old", top))
+	await(t, f, "it is there again", holds("dmz", "1"))
+}
+
 // A missing single file is an error, never a snapshot without clusters.
 func TestFolderSingleFileGoes(t *testing.T) {
 	t.Parallel()

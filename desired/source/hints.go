@@ -116,9 +116,6 @@ func (h *hints) channels() (<-chan fsnotify.Event, <-chan error) {
 
 // matters reports whether an event is a reason to look.
 func (h *hints) matters(ev fsnotify.Event) bool {
-	if ev.Name == "" {
-		return true // fsnotify's way to say that a watch was lost: unmounted, or removed
-	}
 	at := filepath.Clean(ev.Name)
 	dir, name := filepath.Dir(at), filepath.Base(at)
 	h.mu.Lock()

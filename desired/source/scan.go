@@ -54,8 +54,10 @@ type scanner struct {
 	// nothing changes unnoticed in between. An empty name means all names but leftovers.
 	watch func(dir, name string)
 
-	real string // the folder, without symlinks
-	left int64  // bytes that may still be read
+	dir    string      // the folder, as given
+	real   string      // the folder, without symlinks
+	opened fs.FileInfo // the folder, as the last scan found it; nil: it did not
+	left   int64       // bytes that may still be read
 	// eventless is set where watching inside the folder is of no use (and may hang): it is polled.
 	eventless bool
 	// prev and buf make that a look which finds nothing new keeps nothing new in memory.
@@ -82,6 +84,7 @@ func (s *scanner) scan(ctx context.Context) *scan {
 
 // attempt looks once; stable is false if what it began with is no longer what the path leads to.
 func (s *scanner) attempt(ctx context.Context) (sc *scan, stable bool) {
+	s.opened = nil
 	s.watchSteps(s.path)
 	fi, err := os.Stat(s.path)
 	isFile := err == nil && !fi.IsDir()
@@ -95,16 +98,16 @@ func (s *scanner) attempt(ctx context.Context) (sc *scan, stable bool) {
 			Why: "it is neither a folder nor a file whose name ends in .cfg", Hint: "put the folder back in its place",
 		}}, true
 	}
-	dir := s.path
+	s.dir = s.path
 	if single {
-		dir = filepath.Dir(s.path)
+		s.dir = filepath.Dir(s.path)
 	}
-	if s.real, err = filepath.EvalSymlinks(dir); err != nil {
-		return &scan{err: sourceError(dir, err)}, true
+	if s.real, err = filepath.EvalSymlinks(s.dir); err != nil {
+		return &scan{err: sourceError(s.dir, err)}, true
 	}
 	root, err := os.OpenRoot(s.real)
 	if err != nil {
-		return &scan{err: sourceError(dir, err)}, true
+		return &scan{err: sourceError(s.dir, err)}, true
 	}
 	defer func() { _ = root.Close() }()
 
@@ -131,8 +134,22 @@ func (s *scanner) attempt(ctx context.Context) (sc *scan, stable bool) {
 	s.prev = prev
 	slices.SortFunc(sc.files, func(a, b sighting) int { return strings.Compare(a.file.Name, b.file.Name) })
 
-	now, err := os.Stat(dir)
-	return sc, err == nil && os.SameFile(opened, now) && !(single && len(sc.files) == 0)
+	now, err := os.Stat(s.dir)
+	if err != nil || !os.SameFile(opened, now) || single && len(sc.files) == 0 {
+		return sc, false
+	}
+	s.opened = opened
+	return sc, true
+}
+
+// inPlace reports whether the folder is still the one that was read: a cheap look for what no event
+// tells of, namely something mounted or unmounted there, or a folder far above it renamed.
+func (s *scanner) inPlace() bool {
+	if s.opened == nil {
+		return false
+	}
+	now, err := os.Stat(s.dir)
+	return err == nil && os.SameFile(s.opened, now) && now.ModTime().Equal(s.opened.ModTime())
 }
 
 // list returns the names of the files that describe clusters, or just the one that is asked for, and

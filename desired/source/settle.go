@@ -20,8 +20,10 @@ type settler struct {
 	// error's text. since is when the first scan in a row ended that found it so.
 	state string
 	since time.Time
-	// device that the folder was on when it last held a cluster.
-	device uint64
+	// device that the folder was on when it last held a cluster, and whether it was found empty on another
+	// since. That lasts until it holds clusters again: a device's number is given to another soon.
+	device    uint64
+	unmounted bool
 
 	// hinted and burst are the last hint, and the first of those that came without a quiet moment between.
 	hinted, burst time.Time
@@ -32,6 +34,7 @@ type settler struct {
 
 	scanned      bool
 	began, ended time.Time // the last scan
+	glanced      time.Time // the last time that the folder was found in its place, or not
 	unsteady     bool      // state is too young to be told
 	waiting      bool      // all has settled, but events are still coming in
 	poll         bool      // look often: something is wrong, or events do not tell
@@ -85,34 +88,18 @@ type outcome struct {
 
 // take judges a scan. degraded says why events do not tell of everything; nil: they do.
 func (s *settler) take(sc *scan, degraded error) outcome {
-	err := sc.err
-	if err == nil && len(sc.files) == 0 && s.device != 0 && sc.device != s.device {
-		err = &Error{
-			Subject: "the source " + s.path, Kind: Unmounted,
-			Why:  "it is empty, and on another file system than before: what held the clusters is not mounted, or covered",
-			Hint: "mount it again; if the clusters are really to go, start zeekrec again",
-		}
+	err := s.judgeSource(sc)
+	if state := text(err); !s.scanned || state != s.state {
+		s.state, s.since = state, sc.ended
 	}
-	if err == nil && len(sc.files) > 0 {
-		s.device = sc.device
-	}
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if !s.scanned || text != s.state {
-		s.state, s.since = text, sc.ended
-	}
-	s.scanned, s.began, s.ended = true, sc.began, sc.ended
+	s.scanned, s.began, s.ended, s.glanced = true, sc.began, sc.ended, sc.ended
 	s.unsteady, s.waiting = sc.began.Sub(s.since) < s.opts.Quiet, false
 	s.poll = err != nil || degraded != nil || sc.remote
 
 	var out outcome
 	blocked := false
 	if err != nil {
-		for _, u := range s.units {
-			u.since = time.Time{} // what was seen before says nothing about what comes back
-		}
+		s.forget()
 	} else {
 		blocked, out.slow = s.judge(sc)
 	}
@@ -125,6 +112,35 @@ func (s *settler) take(sc *scan, degraded error) outcome {
 	}
 	out.update = s.offer(Update{Err: err, CheckedAt: sc.began, Degraded: degraded})
 	return out
+}
+
+// judgeSource returns why the source as a whole cannot be read; nil: it can.
+func (s *settler) judgeSource(sc *scan) error {
+	switch {
+	case sc.err != nil:
+		return sc.err
+	case len(sc.files) > 0:
+		s.device, s.unmounted = sc.device, false
+	case s.device != 0 && sc.device != s.device:
+		s.unmounted = true
+	}
+	if !s.unmounted {
+		return nil
+	}
+	return &Error{
+		Subject: "the source " + s.path, Kind: Unmounted,
+		Why:  "it is empty, and on another file system than before: what held the clusters is not mounted, or covered",
+		Hint: "mount it again; if the clusters are really to go, start zeekrec again",
+	}
+}
+
+// forget drops what was seen and has not settled: it says nothing about what will be there when the
+// source can be read again.
+func (s *settler) forget() {
+	for _, u := range s.units {
+		u.since = time.Time{}
+		u.calm()
+	}
 }
 
 // judge settles what can be settled, and reports whether something else is worth waiting for.
@@ -245,12 +261,27 @@ func (s *settler) silent(now time.Time) *Update {
 		Subject: "the source " + s.path, Kind: Unresponsive, Why: "the file system does not answer",
 		Hint: "see whether the server or the disk that it is on is there",
 	}
-	s.state, s.since, s.began, s.ended = err.Error(), now, now, now
+	s.state, s.since, s.began, s.ended, s.glanced = err.Error(), now, now, now, now
 	s.scanned, s.unsteady, s.waiting, s.poll = true, false, false, true
-	for _, u := range s.units {
-		u.since = time.Time{}
-	}
+	s.forget()
 	return s.offer(Update{Err: err, CheckedAt: now})
+}
+
+// glance takes note of whether the folder is still in its place; if not, it is to be looked at.
+func (s *settler) glance(now time.Time, inPlace bool) {
+	s.glanced = now
+	if !inPlace {
+		s.hint(now)
+	}
+}
+
+// next says when something is to be done: a look where that is due by then, else a glance.
+func (s *settler) next() time.Time {
+	due := s.due()
+	if glance := s.glanced.Add(s.opts.Poll); glance.Before(due) {
+		return glance
+	}
+	return due
 }
 
 // due says when to look next.
