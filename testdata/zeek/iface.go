@@ -9,38 +9,43 @@ import (
 
 // openInterface checks the argument of -i as Zeek's packet sources do when they
 // open it, and announces it. Nothing is opened.
-func openInterface(name string) error {
-	kind, device, prefixed := strings.Cut(name, "::")
-	if !prefixed {
-		kind, device = "pcap", name
+func openInterface(name string, r reporter) error {
+	kind, _, prefixed := strings.Cut(name, "::")
+	packet := prefixed && kind == "af_packet"
+	if prefixed && !packet && kind != "pcap" {
+		return r.problem("fatal error", "type of packet source '%s' not recognized, or mode not supported", kind)
 	}
-	if kind != "pcap" && kind != "af_packet" {
-		return zeekSays("fatal error: type of packet source '%s' not recognized, or mode not supported", kind)
+	device := deviceOf(name)
+	problem := func(reason string) error {
+		return r.problem("fatal error", "problem with interface %s (%s)", name, reason)
 	}
-	if device == "" {
-		device = firstInterface()
-	}
-	packet := kind == "af_packet"
 	iface, err := net.InterfaceByName(device)
 	switch {
 	case err != nil && packet:
-		return problemWith(name, "unable to get interface information: No such device")
+		return problem("unable to get interface information: No such device")
 	case err != nil:
-		return problemWith(name, "pcap_error: No such device exists (pcap_activate)")
+		return problem("pcap_error: No such device exists (pcap_activate)")
 	case iface.Flags&net.FlagUp == 0 && packet:
-		return problemWith(name, "interface is down")
+		return problem("interface is down")
 	case iface.Flags&net.FlagUp == 0:
-		return problemWith(name, "pcap_error: That device is not up (pcap_activate)")
+		return problem("pcap_error: That device is not up (pcap_activate)")
 	}
 	if packet && iface.Flags&net.FlagLoopback != 0 {
 		fmt.Fprintf(os.Stderr, "warning: AF_Packet: %s is a loopback interface!\n", device)
 	}
-	fmt.Fprintf(os.Stderr, "listening on %s\n\n", device)
+	r.say("listening on " + device + "\n")
 	return nil
 }
 
-func problemWith(name, reason string) error {
-	return zeekSays("fatal error: problem with interface %s (%s)", name, reason)
+// deviceOf is the interface that the argument of -i stands for.
+func deviceOf(name string) string {
+	if _, device, prefixed := strings.Cut(name, "::"); prefixed {
+		name = device
+	}
+	if name == "" {
+		return firstInterface()
+	}
+	return name
 }
 
 // firstInterface is what an empty -i means to libpcap, and thus, silently, to Zeek.

@@ -99,6 +99,22 @@ var likenesses = []likeness{
 		stderr: "fatal error: problem with interface af_packet::nosuchif (unable to get interface information: No such device)\n"},
 	{name: "unknown packet source", args: "-U status -i foo::lo", exit: 1, status: stateFatal,
 		stderr: "fatal error: type of packet source 'foo' not recognized, or mode not supported\n"},
+	{name: "no such interface, with a variable", args: "-i nosuchif LogAscii::use_json=T", exit: 1,
+		stderr: "fatal error in <params>, line 1: problem with interface nosuchif (pcap_error: No such device exists (pcap_activate))\n"},
+	{name: "no such interface, with code", args: "-i nosuchif -e ;", exit: 1,
+		stderr: "fatal error in <command line>, line 3: problem with interface nosuchif (pcap_error: No such device exists (pcap_activate))\n"},
+	{name: "not in the layout, with a variable", env: []string{"CLUSTER_NODE=nobody"}, files: map[string]string{"cluster-layout.zeek": layout(1, 1)},
+		args: zeromq + " LogAscii::use_json=T", exit: 1,
+		stderr: "error in PREFIX/base/frameworks/cluster/main.zeek, line 421: 'nobody' is not a valid node in the Cluster::nodes configuration\n" +
+			"fatal error in <params>, line 1: errors occurred while initializing\n"},
+	{name: "logger's port in use, with a variable", env: []string{"CLUSTER_NODE=logger-1"}, args: zeromq + " LogAscii::use_json=T", exit: 1,
+		files: map[string]string{"cluster-layout.zeek": strings.ReplaceAll(layout(77777, 0), "$metrics_port=0/tcp", "$metrics_port=0/unknown")},
+		stderr: "error in <params>, line 1: ZeroMQ: Failed to bind pull socket tcp://127.0.0.1:BUSY: Address already in use\n" +
+			"fatal error in PREFIX/policy/frameworks/cluster/backend/zeromq/main.zeek, line 538: Failed initialize ZeroMQ backend\n"},
+	{name: "metrics port in use, with a variable", env: []string{"CLUSTER_NODE=logger-1"}, files: map[string]string{"cluster-layout.zeek": layout(0, 77777)},
+		args: zeromq + " LogAscii::use_json=T", exit: 1,
+		stderr: "fatal error in <params>, line 1: Failed to setup Prometheus endpoint: null context when constructing CivetServer. " +
+			"Possible problem binding to port. Error: Failed to setup server ports. Attempted to bind to 127.0.0.1:BUSY.\n"},
 	{name: "script and interface missing", args: "-i nosuchif nosuch", exit: 1, stderr: "fatal error: can't find nosuch\n"},
 	{name: "no layout", env: []string{"CLUSTER_NODE=worker-1"}, args: "-U status " + zeromq, exit: 1, status: stateFatal,
 		stderr: "fatal error in PREFIX/base/frameworks/cluster/__load__.zeek, line 36: can't find cluster-layout\n"},
@@ -125,6 +141,11 @@ var likenesses = []likeness{
 			"x.zeek": "redef Cluster::Backend::ZeroMQ::listen_xpub_endpoint = \"tcp://127.0.0.1:77777\";\n"},
 		stderr: "error: ZeroMQ: Failed to bind xpub socket tcp://127.0.0.1:BUSY: Address already in use (98)\n" +
 			"fatal error in PREFIX/policy/frameworks/cluster/backend/zeromq/main.zeek, line 534: Failed to spawn ZeroMQ proxy thread\n"},
+	{name: "port in use with Broker", env: []string{"CLUSTER_NODE=logger-1"}, args: "-U status frameworks/cluster/backend/broker", exit: 1, status: stateFatal,
+		files: map[string]string{"cluster-layout.zeek": strings.ReplaceAll(layout(77777, 0), "$metrics_port=0/tcp", "$metrics_port=0/unknown")},
+		stderr: "error in PREFIX/policy/frameworks/cluster/backend/broker/main.zeek, lines 124-126: Failed to listen on INADDR_ANY:BUSY " +
+			"(Broker::listen(Broker::default_listen_address, Cluster::self$p, Broker::default_listen_retry))\n" +
+			"fatal error: errors occurred while initializing\n"},
 	{name: "ports in use do not matter to a check", env: []string{"CLUSTER_NODE=manager", "ZEEKCTL_CHECK_CONFIG=1"}, args: "-a " + zeromq + " x",
 		files: map[string]string{"cluster-layout.zeek": layout(1, 1),
 			"x.zeek": "redef Cluster::Backend::ZeroMQ::listen_xpub_endpoint = \"tcp://127.0.0.1:77777\";\n"}},

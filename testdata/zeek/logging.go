@@ -42,7 +42,7 @@ func (n *node) openLogs() error {
 	}
 	rotated, err := n.logs.Leftovers(time.Local)
 	if err != nil {
-		return fatalLog(err)
+		return n.fatalLog(err)
 	}
 	for _, r := range rotated {
 		fmt.Fprintf(os.Stderr, "Rotated/postprocessed leftover log '%s' -> '%s' \n", absolute(r.From), r.To)
@@ -80,7 +80,7 @@ func (n *node) logJoins(now time.Time) error {
 			continue
 		}
 		if err := n.logs.Write(now, logs.Cluster, stamp(now), self, "stand-in: pretends a hello from "+other.Name); err != nil {
-			return fatalLog(err)
+			return n.fatalLog(err)
 		}
 	}
 	return nil
@@ -101,7 +101,7 @@ func (n *node) logTraffic(now time.Time) error {
 			err = n.logs.Write(now, logs.DNS, stamp(now), uid, "127.0.0.1", client, "127.0.0.1", "53", "udp", "stand-in.invalid")
 		}
 		if err != nil {
-			return fatalLog(err)
+			return n.fatalLog(err)
 		}
 	}
 	return nil
@@ -138,7 +138,7 @@ func (n *node) nextRotation(now time.Time) time.Time {
 func (n *node) rotate(now time.Time, terminating bool) error {
 	rotated, err := n.logs.Rotate(now)
 	if err != nil {
-		return fatalLog(err)
+		return n.fatalLog(err)
 	}
 	// A logger that nobody supervises runs archive-log unless told otherwise.
 	command := ""
@@ -169,7 +169,7 @@ func (n *node) closeLogs(now time.Time) error {
 		return nil
 	}
 	if err := n.logs.Write(now, logs.Reporter, stamp(now), "Reporter::INFO", "received termination signal", "(empty)"); err != nil {
-		return fatalLog(err)
+		return n.fatalLog(err)
 	}
 	if err := n.rotate(now, true); err != nil {
 		return err
@@ -177,12 +177,12 @@ func (n *node) closeLogs(now time.Time) error {
 	peer := n.getenv("CLUSTER_NODE")
 	if n.program.Loaded("/misc/stats.zeek") {
 		if err := n.logs.Write(now, logs.Stats, stamp(now), peer, "0", "0", "0"); err != nil {
-			return fatalLog(err)
+			return n.fatalLog(err)
 		}
 	}
 	if n.program.Loaded("/frameworks/telemetry/log.zeek") {
 		if err := n.logs.Write(now, logs.Telemetry, stamp(now), peer, "gauge", "zeek_log_stream_writes_total", strconv.Itoa(n.conn)+".0"); err != nil {
-			return fatalLog(err)
+			return n.fatalLog(err)
 		}
 	}
 	n.logs.Close(now)

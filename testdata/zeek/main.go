@@ -85,7 +85,7 @@ func run(args []string, getenv func(string) string) int {
 		return 0
 	}
 
-	n := &node{options: o, program: program, faults: f, status: status, getenv: getenv}
+	n := &node{options: o, reporter: newReporter(o), program: program, faults: f, status: status, getenv: getenv}
 	err = n.live()
 	if exit, ok := errors.AsType[exitStatus](err); ok {
 		status.set(stateTerminated)
@@ -107,13 +107,6 @@ func version() string { return release + " (zeekrec stand-in, not Zeek)" }
 type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
-
-// zeekText is an error in Zeek's own words, whatever their form.
-type zeekText string
-
-func (e zeekText) Error() string { return string(e) }
-
-func zeekSays(format string, args ...any) error { return zeekText(fmt.Sprintf(format, args...)) }
 
 func endOf(fatal bool) string {
 	if fatal {

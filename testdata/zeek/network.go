@@ -30,7 +30,7 @@ func (n *node) listenMetrics() error {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return zeekSays("fatal error: Failed to setup Prometheus endpoint: null context when constructing CivetServer. "+
+		return n.reporter.problem("fatal error", "Failed to setup Prometheus endpoint: null context when constructing CivetServer. "+
 			"Possible problem binding to port. Error: Failed to setup server ports. Attempted to bind to %s.", address)
 	}
 	go accept(l, n.serveMetrics)
@@ -64,8 +64,8 @@ func (n *node) joinCluster() error {
 	framework := script.Prefix + "/base/frameworks/cluster/main.zeek"
 	self, ok := n.program.Self()
 	if !ok {
-		return zeekSays("error in %s, line 421: '%s' is not a valid node in the Cluster::nodes configuration\n"+
-			"fatal error: errors occurred while initializing", framework, name)
+		return zeekSays("error in %s, line 421: '%s' is not a valid node in the Cluster::nodes configuration\n%v",
+			framework, name, n.initFailed())
 	}
 	switch {
 	case n.program.Loaded("/frameworks/cluster/backend/zeromq/__load__.zeek"), n.program.Loaded("/frameworks/cluster/backend/zeromq/connect.zeek"):
@@ -88,8 +88,8 @@ func (n *node) bindZeroMQ(self script.Node) error {
 		for _, socket := range [][2]string{{"xpub", "tcp://127.0.0.1:5555"}, {"xsub", "tcp://127.0.0.1:5556"}} {
 			endpoint := n.program.String(module+"listen_"+socket[0]+"_endpoint", socket[1])
 			if err := bind(endpoint); err != nil {
-				return zeekSays("error: ZeroMQ: Failed to bind %s socket %s: %s (%d)\n"+
-					"fatal error in %s, line 534: Failed to spawn ZeroMQ proxy thread", socket[0], endpoint, reason(err), errno(err), backend)
+				return zeekSays("%v\nfatal error in %s, line 534: Failed to spawn ZeroMQ proxy thread",
+					n.reporter.problem("error", "ZeroMQ: Failed to bind %s socket %s: %s (%d)", socket[0], endpoint, reason(err), errno(err)), backend)
 			}
 		}
 	}
@@ -99,8 +99,8 @@ func (n *node) bindZeroMQ(self script.Node) error {
 	}
 	if endpoint = n.program.String(module+"listen_log_endpoint", endpoint); endpoint != "" {
 		if err := bind(endpoint); err != nil {
-			return zeekSays("error: ZeroMQ: Failed to bind pull socket %s: %s\n"+
-				"fatal error in %s, line 538: Failed initialize ZeroMQ backend", endpoint, reason(err), backend)
+			return zeekSays("%v\nfatal error in %s, line 538: Failed initialize ZeroMQ backend",
+				n.reporter.problem("error", "ZeroMQ: Failed to bind pull socket %s: %s", endpoint, reason(err)), backend)
 		}
 	}
 	return nil
@@ -116,10 +116,14 @@ func (n *node) bindBroker(self script.Node) error {
 			host = "INADDR_ANY"
 		}
 		return zeekSays("error in %s/policy/frameworks/cluster/backend/broker/main.zeek, lines 124-126: Failed to listen on %s:%d "+
-			"(Broker::listen(Broker::default_listen_address, Cluster::self$p, Broker::default_listen_retry))\n"+
-			"fatal error: errors occurred while initializing", script.Prefix, host, self.Port)
+			"(Broker::listen(Broker::default_listen_address, Cluster::self$p, Broker::default_listen_retry))\n%v", script.Prefix, host, self.Port, n.initFailed())
 	}
 	return nil
+}
+
+// initFailed is what follows an error in zeek_init that was not fatal by itself.
+func (n *node) initFailed() error {
+	return n.reporter.problem("fatal error", "errors occurred while initializing")
 }
 
 // bind listens on tcp://HOST:PORT; what connects is heard out and not answered.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,15 +13,16 @@ import (
 
 // node is a Zeek process after its scripts are read.
 type node struct {
-	options *options
-	program *script.Program
-	faults  faults
-	status  statusFile
-	getenv  func(string) string
+	options  *options
+	reporter reporter
+	program  *script.Program
+	faults   faults
+	status   statusFile
+	getenv   func(string) string
 
 	logs *logs.Set // nil: logs nothing locally
 	conn int       // lines of conn.log so far
-	// loggedTo is when the first tick was; lines are due by its distance from now.
+	// loggedFrom is when logging began; lines are due by its distance from now.
 	loggedFrom time.Time
 }
 
@@ -57,7 +57,7 @@ func (n *node) open() error {
 		return err
 	}
 	if n.options.hasIface {
-		if err := openInterface(n.options.iface); err != nil {
+		if err := openInterface(n.options.iface, n.reporter); err != nil {
 			return err
 		}
 	}
@@ -109,17 +109,17 @@ func (n *node) loop(signals <-chan os.Signal) error {
 func (n *node) terminate() error {
 	n.status.set(stateTerminating)
 	time.Sleep(n.faults.stopTime)
-	fmt.Fprintln(os.Stderr, "received termination signal")
+	n.reporter.say("received termination signal")
 	if n.options.hasIface {
-		fmt.Fprintf(os.Stderr, "0 packets received on interface %s, 0 (0.00%%) dropped, 0 (0.00%%) not processed\n", n.options.iface)
+		n.reporter.say("0 packets received on interface " + deviceOf(n.options.iface) + ", 0 (0.00%) dropped, 0 (0.00%) not processed")
 	}
 	return n.closeLogs(time.Now())
 }
 
 // fatalLog words a log that could not be written or moved as Zeek does.
-func fatalLog(err error) error {
+func (n *node) fatalLog(err error) error {
 	if left, ok := errors.AsType[*logs.LeftoverError](err); ok {
-		return zeekSays("fatal error: Found leftover/unprocessed log '%s', but failed to rotate it: %s", absolute(left.Log), reason(left.Err))
+		return n.reporter.problem("fatal error", "Found leftover/unprocessed log '%s', but failed to rotate it: %s", absolute(left.Log), reason(left.Err))
 	}
-	return zeekSays("fatal error: %v", err)
+	return n.reporter.problem("fatal error", "%v", err)
 }
