@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A habit is how a program saves a file, call by call as strace shows it. pause is waited between the
+// A habit is how a program saves a file, call by call. pause is waited between the
 // chunks of what is written.
 type habit struct {
 	name string
