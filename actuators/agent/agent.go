@@ -53,6 +53,7 @@ func New(cfg Config) (*Agent, error) {
 		units: map[string]*unit{}, write: writeJSON,
 	}
 	a.look()
+	a.host.Store(hostNow(cfg.Version))
 	return a, nil
 }
 
@@ -240,6 +241,7 @@ func (a *Agent) background(ctx context.Context) {
 // scan looks for programs that were replaced, and for processes that bear a resource's mark and are not
 // the agent's.
 func (a *Agent) scan(ctx context.Context) {
+	a.host.Store(hostNow(a.cfg.Version))
 	a.zeeks.refresh(ctx)
 	marks, err := process.Marks()
 	if err != nil {
@@ -264,14 +266,16 @@ func (a *Agent) allUnits() []*unit {
 	return units
 }
 
-// look takes a look at the host.
+// look lists the machine's network interfaces.
 func (a *Agent) look() {
 	l := listLinks(a.cfg.Interfaces)
-	if l != nil {
-		a.links.Store(&l)
+	if l == nil {
+		return // no news
 	}
-	h := hostNow(a.cfg.Version, a.currentLinks())
-	a.host.Store(&h)
+	was := a.links.Swap(&l)
+	if was != nil && !slices.Equal(was.names(), l.names()) {
+		a.changed()
+	}
 }
 
 func (a *Agent) currentLinks() links {
@@ -285,7 +289,7 @@ func (a *Agent) currentLinks() links {
 // empty list of resources says nothing.
 func (a *Agent) Report() observed.Report {
 	r := observed.Report{Instance: a.cfg.Instance, Host: *a.host.Load()}
-	r.Host.Zeek = a.zeeks.report()
+	r.Host.Interfaces, r.Host.Zeek = a.currentLinks().names(), a.zeeks.report()
 	select {
 	case <-a.ready:
 		r.At = a.cfg.Now()

@@ -18,6 +18,7 @@ type faultKind string
 
 const (
 	faultScript     faultKind = "script"
+	faultCommand    faultKind = "command" // the command line
 	faultInterface  faultKind = "interface"
 	faultPermission faultKind = "permission"
 	faultPort       faultKind = "port"
@@ -56,16 +57,18 @@ func symptoms() []symptom {
 			"no permission to capture: run zeekrec as root, or give the program the capability: setcap cap_net_raw,cap_net_admin=eip "},
 		{re(`problem with interface.*(is not up|network is down|interface is down|went down)`), faultInterface, true, ""},
 		{re(`problem with interface`), faultInterface, true, ""},
-		{re(`(address already in use|failed to (setup|start) prometheus|failed to (bind|listen))`), faultPort, false, ""},
+		{re(`(address already in use|failed to setup prometheus|failed to (bind|listen))`), faultPort, false, ""},
 		{re(`(bad pcap filter|can't compile filter|failed to compile (the )?(pcap |packet )?filter|invalid.*pcap filter)`), faultFilter, true, ""},
 		{re(`(safe_write error|no space left on device|disk quota exceeded)`), faultDisk, false, ""},
-		{re(`(syntax error|can't find|cannot find|unknown identifier|not defined|no such file or directory|failed to open script|error in .*, line \d+)`), faultScript, true, ""},
+		{re(`(syntax error|can't (find|open) |unknown identifier|failed to open package|error in .*, lines? \d+)`), faultScript, true, ""},
+		{re(`(unrecognized option|option \S+ requires an argument|only a single interface option|type of packet source .* not recognized)`), faultCommand, true, ""},
 	}
 }
 
 // classify says in words how a process ended, from its exit and from what it wrote to stderr.
-// binary is the program, for the advice on permissions.
-func classify(exit process.Exit, tail []string, binary string) *fault {
+// What it wrote is only taken for the whole truth of a process that never became ready: later, an error in
+// a script is a line among others. binary is the program, for the advice on permissions.
+func classify(exit process.Exit, wasReady bool, tail []string, binary string) *fault {
 	f := &fault{Kind: faultOther, Text: exit.String(), Tail: tail}
 	if exit.Signal == unix.SIGABRT {
 		if s, line := diagnose(tail); s != nil && s.kind == faultDisk {
@@ -85,7 +88,7 @@ func classify(exit process.Exit, tail []string, binary string) *fault {
 		return f
 	}
 	// Of an adopted process the status is unknown, and the text may be old: it is tried again.
-	f.Kind, f.Permanent = s.kind, s.permanent && exit.Known
+	f.Kind, f.Permanent = s.kind, s.permanent && exit.Known && !wasReady
 	if s.text != "" {
 		line = s.text + binary
 	}
@@ -130,6 +133,7 @@ func unstartable(err error) *fault {
 const (
 	tailBytes = 64 << 10
 	tailLines = 20
+	tailWidth = 500 // bytes of a line
 	// startMark begins the line that each start adds to stderr.
 	startMark = "# "
 )
@@ -156,6 +160,9 @@ func lastOutput(path string) []string {
 	var out []string
 	for _, l := range lines {
 		if l = strings.TrimRight(l, "\r"); strings.TrimSpace(l) != "" && !strings.HasPrefix(l, startMark) {
+			if len(l) > tailWidth {
+				l = strings.ToValidUTF8(l[:tailWidth], "") + "…"
+			}
 			out = append(out, l)
 		}
 	}

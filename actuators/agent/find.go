@@ -102,7 +102,7 @@ func (u *unit) findProcess(ctx context.Context) bool {
 	}
 	if u.last != nil {
 		u.reapLast()
-		if _, err := process.EndSession(ctx, u.last.Process, u.agent.cfg.Timings.Leftovers); err != nil {
+		if _, err := process.FreeLock(ctx, u.dir.lock(), u.agent.cfg.Timings.Leftovers); err != nil {
 			u.log.Warn("cannot end what the last process left behind", "error", err)
 		}
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/zeekrec/zeekrec/observed"
 )
 
-// hostNow is what is known of the machine without running anything.
-func hostNow(version string, l links) observed.Host {
-	h := observed.Host{CPUs: runtime.NumCPU(), Version: version, Interfaces: l.names()}
+// hostNow is what is known of the machine without running anything. IPv4 addresses come first.
+func hostNow(version string) *observed.Host {
+	h := &observed.Host{CPUs: runtime.NumCPU(), Version: version}
 	h.Hostname, _ = os.Hostname()
 	addrs, _ := net.InterfaceAddrs()
 	var v6 []string

@@ -317,7 +317,7 @@ func worker(change ...func(*desired.Resource)) desired.Resource {
 		Cluster: "dmz", Name: "w1", Type: desired.TypeNode, Role: desired.RoleWorker, Instance: "agent-a",
 		Node: &desired.NodeSpec{
 			Backend: desired.BackendZeroMQ, Interface: "eth0", BrokerMode: "manager",
-			XPub: "tcp://127.0.0.1:5555", XSub: "tcp://127.0.0.1:5556", Env: map[string]string{},
+			XPub: "tcp://127.0.0.1:5555", XSub: "tcp://127.0.0.1:5556", Env: map[string]string{"GORACE": "atexit_sleep_ms=0"},
 			Layout: desired.Layout{Nodes: []desired.LayoutNode{{Name: "w1", Role: desired.RoleWorker, Address: "127.0.0.1"}}},
 		},
 	}
@@ -360,4 +360,5 @@ func killPID(t *testing.T, pid int) {
 	if err := h.Signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	<-h.Done()
 }

@@ -37,6 +37,7 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	if pids, err := process.FindMarked(cmd.StatusFile); err != nil {
 		return err
 	} else if len(pids) > 0 {
+		u.foreign = pids
 		return fmt.Errorf("cannot start: process %d was started with the same -U %s, and not by this agent", pids[0], cmd.StatusFile)
 	}
 	p, err := process.Prepare(ctx, u.agent.cfg.Launcher, process.Spec{
@@ -50,7 +51,7 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	next := u.next(cmd, zeek, healing)
 	next.Process = p.Identity()
 	if err := u.agent.write(u.dir.running(), next); err != nil {
-		if !healing {
+		if !healing || u.last == nil || u.last.Resource.ID != u.told.Resource.ID {
 			p.Abort()
 			return fmt.Errorf("cannot start: cannot record it: %w", err)
 		}

@@ -17,6 +17,9 @@ func (u *unit) tick(ctx context.Context) {
 	if u.stale.Swap(false) {
 		u.refreshOutdated()
 	}
+	if marks := u.marked.Swap(nil); marks != nil {
+		u.setForeign((*marks)[u.mark()])
+	}
 	if u.proc != nil {
 		u.boundOutputs()
 		v := u.watch.look(u.agent.currentLinks())
@@ -33,6 +36,17 @@ func (u *unit) tick(ctx context.Context) {
 			u.log.Info("tried again, since its surroundings have changed", "were", u.evidence, "are", now)
 			u.evidence = now
 			u.feed(ctx, causeGone, nil)
+		}
+	}
+}
+
+// setForeign takes from a scan what is not the agent's own and still there: its own process may have been
+// another one then.
+func (u *unit) setForeign(pids []int) {
+	u.foreign = nil
+	for _, pid := range pids {
+		if (u.proc == nil || pid != u.proc.Identity().PID) && process.HasMark(pid, u.mark()) {
+			u.foreign = append(u.foreign, pid)
 		}
 	}
 }

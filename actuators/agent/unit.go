@@ -31,7 +31,7 @@ type unit struct {
 	ticks chan struct{}
 
 	// Set from outside, read by the goroutine.
-	marked atomic.Pointer[map[string][]int] // processes by mark
+	marked atomic.Pointer[map[string][]int] // processes by mark, of a scan; taken by the next tick
 	stale  atomic.Bool                      // programs may have been replaced
 
 	// Owned by the goroutine.
@@ -46,6 +46,7 @@ type unit struct {
 	watch    watch
 	warnings []string
 	outdated []string
+	foreign  []int  // processes that bear the mark and are not the agent's
 	evidence string // of the host when it became FAILED
 
 	mu      sync.Mutex
@@ -193,10 +194,10 @@ func (u *unit) over(ctx context.Context) {
 	u.proc = nil
 	u.watch, u.warnings = watch{}, nil
 	// What it has left behind would hold its lock.
-	if n, err := process.EndSession(ctx, id, u.agent.cfg.Timings.Leftovers); n > 0 || err != nil {
+	if n, err := process.FreeLock(ctx, u.dir.lock(), u.agent.cfg.Timings.Leftovers); n > 0 || err != nil {
 		u.log.Info("ended what it left behind", "processes", n, "error", err)
 	}
-	f := classify(exit, lastOutput(u.dir.stderr()), u.last.Command.Argv[0])
+	f := classify(exit, u.m.phase == running, lastOutput(u.dir.stderr()), u.last.Command.Argv[0])
 	u.log.Info("ended", "pid", id.PID, "how", f.Text, "phase", u.m.phase)
 	u.feed(ctx, ended, f)
 }

@@ -51,7 +51,7 @@ func (u *unit) describe() (observed.Resource, bool) {
 		}
 	}
 	v.Parts = u.parts()
-	v.Foreign = u.foreign()
+	v.Foreign = u.foreign
 	return v, true
 }
 
@@ -155,21 +155,6 @@ func (u *unit) parts() map[string][]string {
 			delete(out, field)
 		} else {
 			out[field] = values
-		}
-	}
-	return out
-}
-
-// foreign are processes that bear the mark and are not the agent's.
-func (u *unit) foreign() []int {
-	marks := u.marked.Load()
-	if marks == nil {
-		return nil
-	}
-	var out []int
-	for _, pid := range (*marks)[u.mark()] {
-		if u.proc == nil || pid != u.proc.Identity().PID {
-			out = append(out, pid)
 		}
 	}
 	return out

@@ -48,7 +48,7 @@ func program(args []string) {
 			os.Exit(n)
 		case "child":
 			// Inherits the lock's descriptor, as a command that Zeek runs does.
-			c := exec.Command("/proc/self/exe", "program", "say=child", "wait")
+			c := exec.Command("/proc/self/exe", "program", arg, "say=child", "wait")
 			c.Stdout, c.Stderr = os.Stdout, os.Stderr
 			lock := heldLock()
 			c.ExtraFiles = []*os.File{lock}

@@ -78,8 +78,8 @@ func FindMarked(string) ([]int, error) { return nil, errNotLinux }
 // Stat returns what a process uses; only on Linux.
 func Stat(int) (Usage, error) { return Usage{}, errNotLinux }
 
-// EndSession ends what a process has left behind in its session; only on Linux.
-func EndSession(context.Context, Identity, time.Duration) (int, error) { return 0, errNotLinux }
+// FreeLock ends what a node's process has left behind with its lock; only on Linux.
+func FreeLock(context.Context, string, time.Duration) (int, error) { return 0, errNotLinux }
 
 // SetAffinity moves a running process to the CPUs; only on Linux.
 func SetAffinity(Identity, []int) error { return errNotLinux }

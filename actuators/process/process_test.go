@@ -307,33 +307,37 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-func TestEndSessionFreesTheLock(t *testing.T) {
-	s := spec(t, "child", "wait")
-	h := start(t, s)
-	output(t, s, "child")
-	_ = h.Signal(unix.SIGKILL)
-	ended(t, h)
-	if held, _ := LockHeld(s.LockFile); !held {
-		t.Fatal("the child was meant to hold the lock")
-	}
-	n, err := EndSession(t.Context(), h.Identity(), time.Second)
-	if err != nil || n != 1 {
-		t.Errorf("ended %d, %v", n, err)
-	}
-	eventually(t, "the lock is free", func() bool { held, _ := LockHeld(s.LockFile); return !held })
-	if n, err := EndSession(t.Context(), h.Identity(), time.Second); n != 0 || err != nil {
-		t.Errorf("nothing was left, yet %d, %v", n, err)
+func TestFreeLock(t *testing.T) {
+	for name, args := range map[string][]string{"TERM": {"child", "wait"}, "KILL": {"child=ignore-term", "wait"}} {
+		t.Run(name, func(t *testing.T) {
+			s := spec(t, args...)
+			h := start(t, s)
+			output(t, s, "child")
+			_ = h.Signal(unix.SIGKILL)
+			ended(t, h)
+			if held, _ := LockHeld(s.LockFile); !held {
+				t.Fatal("the child was meant to hold the lock")
+			}
+			n, err := FreeLock(t.Context(), s.LockFile, 100*time.Millisecond)
+			if err != nil || n != 1 {
+				t.Errorf("ended %d, %v", n, err)
+			}
+			eventually(t, "the lock is free", func() bool { held, _ := LockHeld(s.LockFile); return !held })
+			if n, err := FreeLock(t.Context(), s.LockFile, time.Second); n != 0 || err != nil {
+				t.Errorf("nothing was left, yet %d, %v", n, err)
+			}
+		})
 	}
 }
 
-func TestEndSessionSparesALivingLeader(t *testing.T) {
-	s := spec(t, "wait")
+func TestFreeLockSparesNodes(t *testing.T) {
+	s := spec(t, "-U", "/some/status", "wait")
 	h := start(t, s)
-	if n, err := EndSession(t.Context(), h.Identity(), time.Second); n != 0 || err != nil {
+	if n, err := FreeLock(t.Context(), s.LockFile, time.Second); n != 0 || err != nil {
 		t.Errorf("ended %d, %v", n, err)
 	}
 	if !Alive(h.Identity()) {
-		t.Error("the leader is gone")
+		t.Error("the node is gone")
 	}
 }
 

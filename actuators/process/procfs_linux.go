@@ -166,28 +166,28 @@ func Stat(pid int) (Usage, error) {
 	}, nil
 }
 
-// EndSession ends what a process, itself gone, has left behind in its session: TERM, then KILL after
-// grace. Such a child would hold the node's lock. It returns how many there were.
-func EndSession(ctx context.Context, leader Identity, grace time.Duration) (int, error) {
-	boot, err := BootID()
-	if err != nil || boot != leader.BootID {
+// FreeLock ends what a node's process, itself gone, has left behind with its lock: a command that it ran
+// inherits the descriptor, and would keep the next one from starting. TERM, then KILL after grace. A
+// process that bears a mark of its own is a node and is spared. It returns how many were ended.
+func FreeLock(ctx context.Context, lockFile string, grace time.Duration) (int, error) {
+	if held, err := LockHeld(lockFile); err != nil || !held {
 		return 0, err
 	}
-	rest, err := sessionMembers(leader)
+	holders, err := lockHolders(lockFile)
+	if err != nil {
+		return 0, err
+	}
 	defer func() {
-		for _, h := range rest {
+		for _, h := range holders {
 			h.Close()
 		}
 	}()
-	if err != nil || len(rest) == 0 {
-		return 0, err
-	}
-	for _, h := range rest {
+	for _, h := range holders {
 		_ = h.Signal(unix.SIGTERM)
 	}
 	deadline := time.NewTimer(grace)
 	defer deadline.Stop()
-	for _, h := range rest {
+	for _, h := range holders {
 		select {
 		case <-h.Done():
 			continue
@@ -197,36 +197,48 @@ func EndSession(ctx context.Context, leader Identity, grace time.Duration) (int,
 		}
 		_ = h.Signal(unix.SIGKILL)
 	}
-	return len(rest), nil
+	return len(holders), nil
 }
 
-// sessionMembers opens all processes of a session whose leader is gone. Its id is not given to another
-// process while one of them lives.
-func sessionMembers(leader Identity) ([]*Handle, error) {
+// lockHolders opens all processes that have the file open and bear no mark.
+func lockHolders(lockFile string) ([]*Handle, error) {
+	lock, err := os.Stat(lockFile)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask for the lock: %w", err)
+	}
 	pids, err := allPIDs()
 	if err != nil {
 		return nil, err
 	}
-	var members []*Handle
+	var out []*Handle
 	for _, pid := range pids {
-		s, err := readStat(pid)
-		if err != nil || s.session != leader.PID || s.start < leader.StartTicks || s.state == 'Z' {
+		if argv, err := Cmdline(pid); pid == os.Getpid() || err != nil || mark(argv) != "" {
 			continue
 		}
-		if pid == leader.PID {
-			// The leader lives, or its pid is another's by now and so is the session.
-			for _, h := range members {
-				h.Close()
-			}
-			return nil, nil
-		}
-		h, err := Open(Identity{PID: pid, StartTicks: s.start, BootID: leader.BootID})
-		if err != nil {
+		// The identity first: what is found of the pid then is true of it, or it is gone.
+		id, err := Identify(pid)
+		if err != nil || !hasOpen(pid, lock) {
 			continue
 		}
-		members = append(members, h)
+		if h, err := Open(id); err == nil {
+			out = append(out, h)
+		}
 	}
-	return members, nil
+	return out, nil
+}
+
+func hasOpen(pid int, file os.FileInfo) bool {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return false // not ours to look into
+	}
+	for _, fd := range fds {
+		if info, err := os.Stat(filepath.Join(dir, fd.Name())); err == nil && os.SameFile(info, file) {
+			return true
+		}
+	}
+	return false
 }
 
 func allPIDs() ([]int, error) {
