@@ -229,6 +229,16 @@ func TestUpdateInPlace(t *testing.T) {
 	now, _ = w.get("dmz/w1")
 	check(now)
 	w.refused(order(desired.Update, worker(fake("x")), two.ID), "another env")
+	// Back to the defaults: what covers stays known, what is live is as it is told.
+	three := worker(part("workers", desired.Cover, "w1"))
+	w.do(order(desired.Update, three, two.ID))
+	now, _ = w.get("dmz/w1")
+	if len(now.Parts) != 2 || !slices.Equal(now.Parts["workers"], []string{"w1", "w2", "w3"}) || now.PID != was.PID {
+		t.Errorf("%+v", now)
+	}
+	if n, err := syscall.Getpriority(syscall.PRIO_PROCESS, was.PID); err != nil || 20-n != 0 {
+		t.Errorf("nice %d, %v", 20-n, err)
+	}
 	w.refused(order(desired.Update, one, one.ID), "was told")
 }
 

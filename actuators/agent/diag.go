@@ -66,9 +66,6 @@ func (a *Agent) Diag(cluster, name string) (map[string][]byte, error) {
 	if last != nil {
 		hideResource(&last.Resource)
 		last.Command.Env = hideEnv(last.Command.Env)
-		if _, ok := last.Since["env"]; ok {
-			last.Since["env"] = hideEnv(last.Since["env"])
-		}
 	}
 	d.json("running.json", last, err)
 	for _, out := range []string{"stdout", "stderr"} {

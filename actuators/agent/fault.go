@@ -82,7 +82,7 @@ func classify(exit process.Exit, wasReady bool, tail []string, binary string) *f
 	}
 	s, line := diagnose(tail)
 	if s == nil {
-		if line := lastError(tail); line != "" {
+		if line := lastError(tail, exit.Known); line != "" {
 			f.Text += ": " + line
 		}
 		return f
@@ -108,14 +108,14 @@ func diagnose(tail []string) (*symptom, string) {
 	return nil, ""
 }
 
-// lastError is the last line that speaks of an error, else the last line.
-func lastError(tail []string) string {
+// lastError is the last line that speaks of an error; where there is none, and any line will do, the last.
+func lastError(tail []string, anyLine bool) string {
 	for i := len(tail) - 1; i >= 0; i-- {
 		if l := strings.ToLower(tail[i]); strings.Contains(l, "error") || strings.Contains(l, "fatal") {
 			return tail[i]
 		}
 	}
-	if len(tail) == 0 {
+	if len(tail) == 0 || !anyLine {
 		return ""
 	}
 	return tail[len(tail)-1]

@@ -44,6 +44,7 @@ func TestClassify(t *testing.T) {
 		{"leftover", one, "fatal error: Found leftover/unprocessed log 'conn.log', but failed to rotate it: No such file or directory", faultOther, false, "leftover"},
 		{"no words", one, "", faultOther, false, "exited with status 1"},
 		{"adopted", process.Exit{}, "fatal error: can't find nosuch", faultScript, false, "ended with an unknown status: fatal error"},
+		{"adopted, no error", process.Exit{}, "listening on eth0", faultOther, false, "ended with an unknown status"},
 		{"the most telling line", one, "error in x, line 1: y\nfatal error: problem with interface eth9 (gone)", faultInterface, true, "problem with interface eth9"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

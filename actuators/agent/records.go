@@ -35,8 +35,10 @@ type runningRecord struct {
 	StartedAt   time.Time        `json:"started_at"`
 	// Restarts by the agent itself since the last order.
 	Restarts int `json:"restarts"`
-	// Since are values of parts that it was told while running, beyond those of Resource.
-	Since map[string][]string `json:"since,omitempty"`
+	// Known are values of covering parts that it was told while running, with those of Resource.
+	Known map[string][]string `json:"known,omitempty"`
+	// Live are its live parts as it was told last; null: as in Resource.
+	Live map[string][]string `json:"live"`
 	// InterfaceIndex of the interface that it captures on; 0 where none is known.
 	InterfaceIndex int     `json:"interface_index,omitempty"`
 	Zeek           binary  `json:"zeek"`

@@ -273,52 +273,30 @@ func (u *unit) applyLive() {
 			u.log.Warn("cannot change in place", "error", err)
 		}
 	}
-	since := map[string][]string{}
+	known, live := maps.Clone(u.last.Known), map[string][]string{}
 	for _, p := range u.told.Resource.Parts {
 		switch p.Relation {
 		case desired.Live:
-			since[p.Field] = p.Values
+			live[p.Field] = p.Values
 		case desired.Cover:
-			known := slices.Concat(u.last.Resource.Part(p.Field), u.last.Since[p.Field], p.Values)
-			slices.Sort(known)
-			since[p.Field] = slices.Compact(known)
+			all := slices.Concat(u.last.Resource.Part(p.Field), u.last.Known[p.Field], p.Values)
+			slices.Sort(all)
+			if known == nil {
+				known = map[string][]string{}
+			}
+			known[p.Field] = slices.Compact(all)
 		}
 	}
-	for field, values := range u.last.Since {
-		if _, ok := since[field]; !ok && u.relation(field) == desired.Cover {
-			since[field] = values
-		}
-	}
-	// A live part that has its default now is known by having no values.
-	for _, p := range u.last.Resource.Parts {
-		if p.Relation == desired.Live && u.told.Resource.Part(p.Field) == nil {
-			since[p.Field] = nil
-		}
-	}
-	if maps.EqualFunc(since, u.last.Since, slices.Equal) {
+	if u.last.Live != nil && maps.EqualFunc(live, u.last.Live, slices.Equal) && maps.EqualFunc(known, u.last.Known, slices.Equal) {
 		return
 	}
-	u.last.Since = since
+	u.last.Known, u.last.Live = known, live
 	u.saveLast()
-}
-
-// relation of a part of what runs.
-func (u *unit) relation(field string) desired.Relation {
-	for _, p := range slices.Concat(u.last.Resource.Parts, u.told.Resource.Parts) {
-		if p.Field == field {
-			return p.Relation
-		}
-	}
-	return desired.Cover
 }
 
 // ifChanged calls set where the process has another value of the part than it is told.
 func ifChanged(u *unit, field string, set func() error) error {
-	has := u.last.Resource.Part(field)
-	if v, ok := u.last.Since[field]; ok {
-		has = v
-	}
-	if slices.Equal(has, u.told.Resource.Part(field)) {
+	if slices.Equal(u.last.parts()[field], u.told.Resource.Part(field)) {
 		return nil
 	}
 	return set()

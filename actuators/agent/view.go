@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 
@@ -139,24 +140,22 @@ func (u *unit) failedText() string {
 
 // parts are those of the last start with what was told since, or of what is told where it never started.
 func (u *unit) parts() map[string][]string {
-	r := u.about()
 	if u.last != nil {
-		r = &u.last.Resource
+		return u.last.parts()
 	}
-	out := make(map[string][]string, len(r.Parts))
-	for _, p := range r.Parts {
-		out[p.Field] = p.Values
-	}
-	if u.last == nil {
-		return out
-	}
-	for field, values := range u.last.Since {
-		if len(values) == 0 {
-			delete(out, field)
-		} else {
-			out[field] = values
+	return (&runningRecord{Resource: *u.about()}).parts()
+}
+
+// parts of a process: what it was started with, and what it was told since.
+func (r *runningRecord) parts() map[string][]string {
+	out := make(map[string][]string, len(r.Resource.Parts))
+	for _, p := range r.Resource.Parts {
+		if p.Relation != desired.Live || r.Live == nil {
+			out[p.Field] = p.Values
 		}
 	}
+	maps.Copy(out, r.Live)
+	maps.Copy(out, r.Known)
 	return out
 }
 
