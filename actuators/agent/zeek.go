@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,19 +63,19 @@ type zeeks struct {
 	fallback string
 	ask      func(ctx context.Context, path string) desired.ZeekFacts
 
-	mu    sync.Mutex
+	mu    sync.Mutex            // of known and of what the entries have; never held while asking
 	known map[string]*zeekEntry // by path as asked for; "" is the default
 }
 
 type zeekEntry struct {
-	mu    sync.Mutex // held while asking
-	asked bool
-	file  binary
-	facts desired.ZeekFacts
+	asking sync.Mutex // one question at a time
+	asked  bool
+	file   binary
+	facts  desired.ZeekFacts
 }
 
 // facts returns what the program at the path says; it runs it where that is not known, which takes a
-// moment.
+// moment. Until there is an answer, what was known before stays so.
 func (z *zeeks) facts(ctx context.Context, path string) (desired.ZeekFacts, binary) {
 	z.mu.Lock()
 	e := z.known[path]
@@ -84,29 +85,32 @@ func (z *zeeks) facts(ctx context.Context, path string) (desired.ZeekFacts, bina
 	}
 	z.mu.Unlock()
 
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.asking.Lock()
+	defer e.asking.Unlock()
 	real, err := z.resolve(path)
 	if err != nil {
-		e.asked, e.facts, e.file = true, desired.ZeekFacts{Path: path, Err: err.Error()}, binary{Path: path}
-		return e.facts, e.file
+		return z.keep(e, desired.ZeekFacts{Path: path, Err: err.Error()}, binary{Path: path})
 	}
 	file := fileOf(real)
-	if !e.asked || e.facts.Err != "" || !file.sameFile(e.file) {
-		e.facts = z.ask(ctx, real)
-		file.Version, file.StandIn, file.ZeekPath = e.facts.Version, e.facts.StandIn, e.facts.ZeekPath
-		e.asked, e.file = true, file
+	if facts, was, asked := z.current(path); asked && facts.Err == "" && file.sameFile(was) {
+		return facts, was
 	}
-	return e.facts, e.file
+	facts := z.ask(ctx, real)
+	file.Version, file.StandIn, file.ZeekPath = facts.Version, facts.StandIn, facts.ZeekPath
+	return z.keep(e, facts, file)
+}
+
+func (z *zeeks) keep(e *zeekEntry, f desired.ZeekFacts, b binary) (desired.ZeekFacts, binary) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	e.asked, e.facts, e.file = true, f, b
+	return f, b
 }
 
 // refresh asks again where a program was replaced.
 func (z *zeeks) refresh(ctx context.Context) {
 	z.mu.Lock()
-	paths := make([]string, 0, len(z.known))
-	for p := range z.known {
-		paths = append(paths, p)
-	}
+	paths := slices.Collect(maps.Keys(z.known))
 	z.mu.Unlock()
 	for _, p := range paths {
 		z.facts(ctx, p)
@@ -114,15 +118,13 @@ func (z *zeeks) refresh(ctx context.Context) {
 }
 
 // current is what facts returned last, without asking; ok is false where it was never asked.
-func (z *zeeks) current(path string) (desired.ZeekFacts, binary, bool) {
+func (z *zeeks) current(path string) (f desired.ZeekFacts, b binary, ok bool) {
 	z.mu.Lock()
-	e := z.known[path]
-	z.mu.Unlock()
-	if e == nil || !e.mu.TryLock() {
-		return desired.ZeekFacts{}, binary{}, false
+	defer z.mu.Unlock()
+	if e := z.known[path]; e != nil && e.asked {
+		return e.facts, e.file, true
 	}
-	defer e.mu.Unlock()
-	return e.facts, e.file, e.asked
+	return f, b, false
 }
 
 func (z *zeeks) report() map[string]observed.Zeek {
@@ -130,13 +132,9 @@ func (z *zeeks) report() map[string]observed.Zeek {
 	defer z.mu.Unlock()
 	out := make(map[string]observed.Zeek, len(z.known))
 	for p, e := range z.known {
-		if !e.mu.TryLock() {
-			continue // being asked
-		}
 		if f := e.facts; e.asked {
 			out[p] = observed.Zeek{Path: f.Path, Version: f.Version, ZeekPath: f.ZeekPath, HasLocal: f.HasLocal, StandIn: f.StandIn, Err: f.Err}
 		}
-		e.mu.Unlock()
 	}
 	return out
 }
@@ -190,13 +188,8 @@ func askZeek(ctx context.Context, path string) desired.ZeekFacts {
 	}
 	f.ZeekPath = m[1]
 	for _, d := range filepath.SplitList(f.ZeekPath) {
-		if !filepath.IsAbs(d) {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(d, "local.zeek")); err == nil {
+		if _, err := os.Stat(filepath.Join(d, "local.zeek")); err == nil && filepath.IsAbs(d) {
 			f.HasLocal = true
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			continue
 		}
 	}
 	return f
