@@ -236,7 +236,12 @@ func TestUpdateInPlace(t *testing.T) {
 	if len(now.Parts) != 2 || !slices.Equal(now.Parts["workers"], []string{"w1", "w2", "w3"}) || now.PID != was.PID {
 		t.Errorf("%+v", now)
 	}
-	if n, err := syscall.Getpriority(syscall.PRIO_PROCESS, was.PID); err != nil || 20-n != 0 {
+	n, err := syscall.Getpriority(syscall.PRIO_PROCESS, was.PID)
+	if os.Geteuid() != 0 { // what cannot be done is said, and the node is none the worse for it
+		if !now.Healthy || !strings.Contains(now.Reason, "cannot set nice 0") {
+			t.Errorf("%+v", now)
+		}
+	} else if err != nil || 20-n != 0 {
 		t.Errorf("nice %d, %v", 20-n, err)
 	}
 	w.refused(order(desired.Update, one, one.ID), "was told")
