@@ -1,0 +1,179 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+// Bounds of requests.
+const (
+	maxBody        = 1 << 20
+	requestTimeout = 30 * time.Second
+	bundleTimeout  = 5 * time.Minute
+)
+
+// Server answers the commands.
+type Server struct {
+	Engine Engine
+	Nodes  Nodes
+	// History calls each with every record of the journal, oldest first.
+	History func(each func(engine.Record) error) error
+	Version string
+	Log     *slog.Logger
+}
+
+// Serve answers on l until ctx ends; requests that are under way then get a moment.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	ending, end := context.WithCancel(ctx)
+	defer end()
+	h := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    1 << 16,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+		// Followed logs end with ctx.
+		BaseContext: func(net.Listener) context.Context { return ending },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, peer(c))
+		},
+	}
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(l) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := h.Shutdown(wait); err != nil {
+		return h.Close()
+	}
+	return nil
+}
+
+type peerKey struct{}
+
+// by is who asks.
+func by(r *http.Request) string {
+	who, _ := r.Context().Value(peerKey{}).(string)
+	if who == "" {
+		return "somebody"
+	}
+	return who
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	get := func(path string, f func(*http.Request) (any, error)) {
+		mux.HandleFunc("GET /v1/"+path, func(w http.ResponseWriter, r *http.Request) { answer(w, r, f) })
+	}
+	post := func(path string, f func(context.Context, Request, string) ([]string, error)) {
+		mux.HandleFunc("POST /v1/"+path, func(w http.ResponseWriter, r *http.Request) {
+			answer(w, r, func(r *http.Request) (any, error) {
+				var req Request
+				if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&req); err != nil {
+					return nil, &Error{Text: "cannot understand the request: " + err.Error(), Code: CodeBadRequest}
+				}
+				at := time.Now()
+				keys, err := f(r.Context(), req, by(r))
+				return Result{Resources: keys, At: at}, err
+			})
+		})
+	}
+	get("status", func(r *http.Request) (any, error) { return s.status(r.Context()) })
+	get("plan", func(r *http.Request) (any, error) { return s.Engine.Plan(r.Context()) })
+	get("world", func(r *http.Request) (any, error) { return s.Engine.World(r.Context()) })
+	get("history", s.history)
+	get("top", func(r *http.Request) (any, error) { return s.Nodes.Top(r.Context()) })
+	mux.HandleFunc("GET /v1/logs", s.logs)
+	mux.HandleFunc("GET /v1/diag", s.diag)
+	s.commands(post)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, &Error{Text: "there is no " + r.Method + " " + r.URL.Path + "; this zeekrec is version " + s.Version, Code: CodeNotFound})
+	})
+	return mux
+}
+
+// commands are the POSTs.
+func (s *Server) commands(post func(string, func(context.Context, Request, string) ([]string, error))) {
+	e := s.Engine
+	post("sync", func(ctx context.Context, _ Request, _ string) ([]string, error) { return nil, e.Sync(ctx) })
+	post("confirm", func(ctx context.Context, r Request, by string) ([]string, error) {
+		return nil, e.Confirm(ctx, r.Cluster, r.Revision, by)
+	})
+	post("suspend", func(ctx context.Context, r Request, by string) ([]string, error) {
+		return nil, e.Suspend(ctx, r.Scope, r.Reason, by, r.Until)
+	})
+	post("resume", func(ctx context.Context, r Request, by string) ([]string, error) {
+		return nil, e.Resume(ctx, r.Scope, by)
+	})
+	post("stop", func(ctx context.Context, r Request, by string) ([]string, error) {
+		return nil, e.Hold(ctx, r.Scopes, r.Reason, by, r.Until)
+	})
+	post("start", func(ctx context.Context, r Request, by string) ([]string, error) {
+		return nil, e.Release(ctx, r.Scopes, by)
+	})
+	post("restart", func(ctx context.Context, r Request, by string) ([]string, error) {
+		return e.Restart(ctx, r.Scopes, r.Outdated, r.Reason, by)
+	})
+	post("rollback", func(ctx context.Context, r Request, by string) ([]string, error) {
+		return nil, e.Rollback(ctx, r.Cluster, r.Revision, r.Reason, by)
+	})
+	post("unpin", func(ctx context.Context, r Request, by string) ([]string, error) {
+		return nil, e.Unpin(ctx, r.Cluster, by)
+	})
+	post("retry", func(ctx context.Context, r Request, by string) ([]string, error) {
+		return nil, e.Retry(ctx, r.Cluster, by)
+	})
+}
+
+func (s *Server) status(ctx context.Context) (*engine.Status, error) {
+	st, err := s.Engine.Status(ctx)
+	if err == nil {
+		st.Version = s.Version
+	}
+	return st, err
+}
+
+// answer runs f with a deadline and writes what it returns.
+func answer(w http.ResponseWriter, r *http.Request, f func(*http.Request) (any, error)) {
+	ctx, cancel := context.WithTimeoutCause(r.Context(), requestTimeout, &Error{Text: "no answer within " + requestTimeout.String(), Code: CodeEnding})
+	defer cancel()
+	v, err := f(r.WithContext(ctx))
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the other end is gone: nothing is left to be told
+}
+
+// fail writes an error.
+func fail(w http.ResponseWriter, err error) {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = &Error{Text: err.Error(), Code: CodeRefused}
+		if _, ok := errors.AsType[*engine.NotFound](err); ok {
+			e.Code = CodeNotFound
+		}
+		if errors.Is(err, engine.ErrStopped) || errors.Is(err, context.Canceled) {
+			e.Code = CodeEnding
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(map[string]int{
+		CodeBadRequest: http.StatusBadRequest, CodeNotFound: http.StatusNotFound,
+		CodeRefused: http.StatusConflict, CodeEnding: http.StatusServiceUnavailable,
+	}[e.Code])
+	_ = json.NewEncoder(w).Encode(e)
+}

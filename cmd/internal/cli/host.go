@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/oklog/run"
+
+	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/cmd/internal/local"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+	"github.com/zeekrec/zeekrec/reconciler/engine/journal"
+)
+
+// logger of a long-running command.
+func (a *app) logger() *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(a.settings.logLevel)) // checked with the settings
+	o := &slog.HandlerOptions{Level: level}
+	if a.settings.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(a.stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, o))
+}
+
+// hosted is what host runs.
+type hosted struct {
+	source  string
+	confirm bool // that the state folder may belong to another source than before
+	anyZeek bool // nothing is to be started: do without a Zeek
+	log     *slog.Logger
+}
+
+// host takes the state folder, runs controller and agent with the local API, and ends them when body
+// returns. What it started goes on. ctx's end is for body to see; the rest ends after it, in order.
+func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *local.Machine) error) (err error) {
+	socket := api.SocketPath(a.settings.stateDir)
+	if err := api.CheckPath(socket); err != nil {
+		return err
+	}
+	m, err := local.Open(ctx, local.Config{
+		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek,
+		AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := m.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("cannot close the journal: %w", cerr)
+		}
+	}()
+	l, err := api.Listen(socket)
+	if err != nil {
+		return err
+	}
+	server := &api.Server{
+		Engine: m.Engine, Nodes: m.Nodes, Version: Version(), Log: h.log.With("part", "api"),
+		History: func(each func(engine.Record) error) error { return journal.History(a.settings.stateDir, each) },
+	}
+	var g run.Group
+	add := func(ctx context.Context, wait time.Duration, f func(context.Context) error) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		ended := make(chan struct{})
+		g.Add(func() error {
+			defer close(ended)
+			return f(ctx)
+		}, func(why error) {
+			cancel(why)
+			select {
+			case <-ended:
+			case <-time.After(wait):
+			}
+		})
+	}
+	rest := context.WithoutCancel(ctx)
+	// What the command is about. When it ends, everything ends; in this order:
+	add(ctx, time.Minute, func(ctx context.Context) error { return body(ctx, m) })
+	// Nobody asks any more.
+	add(rest, 5*time.Second, func(ctx context.Context) error { return server.Serve(ctx, l) })
+	// Source, engine, agent.
+	add(rest, 30*time.Second, m.Run)
+	return g.Run()
+}

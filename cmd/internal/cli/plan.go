@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeekrec/zeekrec/cmd/internal/render"
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/desired/clustercfg"
+	"github.com/zeekrec/zeekrec/reconciler"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+// planFlags of zeekrec plan.
+type planFlags struct {
+	json, detailed bool
+	out            string
+	from, to       string
+}
+
+func (a *app) planCommand() *cobra.Command {
+	var f planFlags
+	c := &cobra.Command{
+		Use:   "plan [SOURCE]",
+		Short: "Show what would be done, and why; changes nothing",
+		Long: `Show what would be done if SOURCE were the source now, and why. Nothing is changed.
+
+A folder stands for the whole source: clusters that it lacks would be stopped. A single
+.cfg file plans its own cluster only. Without SOURCE, a running zeekrec is asked what it
+still has to do. Without a running zeekrec, the state folder is read where there is one.
+
++ start   ~ restart   - stop   = update in place, which disturbs nothing`,
+		Example: `  zeekrec plan ./clusters
+  zeekrec plan --detailed-exitcode ./clusters    ends with 2 if there is something to do
+  zeekrec plan -o plan.json ./clusters           and later: zeekrec apply plan.json
+  zeekrec plan --from ./old --to ./new           compare two folders, offline`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.action(func(ctx context.Context, args []string) error { return a.plan(ctx, args, f) }),
+	}
+	fl := c.Flags()
+	jsonFlag(c, &f.json)
+	fl.BoolVar(&f.detailed, "detailed-exitcode", false, "end with 2 if there is something to do")
+	fl.StringVarP(&f.out, "out", "o", "", "save the plan in `FILE`, for zeekrec apply FILE")
+	fl.StringVar(&f.from, "from", "", "compare: the `SOURCE` that is taken to run")
+	fl.StringVar(&f.to, "to", "", "compare: the `SOURCE` that is to run")
+	a.nameFlag(fl)
+	return c
+}
+
+func (a *app) plan(ctx context.Context, args []string, f planFlags) error {
+	p, note, err := a.makePlan(ctx, args, f)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		if note != "" {
+			p.Diagnostics = append([]desired.Diagnostic{{Severity: desired.Info, Code: "world", Message: note}}, p.Diagnostics...)
+		}
+		err = a.printJSON(p)
+	} else {
+		err = a.printPlan(p, note)
+	}
+	switch {
+	case err != nil:
+		return err
+	case desired.HasErrors(p.Diagnostics):
+		return &failure{code: exitFailed} // what is wrong has been shown
+	case f.detailed && !p.Empty():
+		return &failure{code: exitToDo}
+	}
+	return nil
+}
+
+// makePlan computes the plan that was asked for, and saves it where that was asked for too.
+func (a *app) makePlan(ctx context.Context, args []string, f planFlags) (*reconciler.Plan, string, error) {
+	if f.from != "" || f.to != "" {
+		switch {
+		case f.from == "" || f.to == "":
+			return nil, "", usage(errors.New("cannot compare: --from and --to belong together"))
+		case len(args) > 0 || f.out != "":
+			return nil, "", usage(errors.New("cannot use --from and --to together with SOURCE or --out"))
+		}
+		p, err := a.compare(ctx, f.from, f.to)
+		return p, "", err
+	}
+	if len(args) == 0 && f.out == "" {
+		p, err := a.client().Plan(ctx)
+		if err == nil || !unreachable(err) {
+			return p, "", err
+		}
+	}
+	w, live, err := a.world(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	path := w.Source
+	if len(args) > 0 || path == "" {
+		if path, err = a.argOr(args); err != nil {
+			return nil, "", err
+		}
+	}
+	p, err := preview(ctx, w, path)
+	if err != nil {
+		return nil, "", err
+	}
+	if f.out != "" {
+		err = save(f.out, &savedPlan{Source: path, Instance: w.Instance, Live: live, Digest: p.Digest(), CreatedAt: time.Now(), Plan: p})
+		if err == nil {
+			a.say("saved; to carry it out: zeekrec apply %s", f.out)
+		}
+	}
+	return p, w.Note, err
+}
+
+// preview is the plan for a source in a world.
+func preview(ctx context.Context, w *engine.World, path string) (*reconciler.Plan, error) {
+	s, err := readSource(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Preview(w, s, !isFile(path), clustercfg.Parse, clustercfg.ValidateAll), nil
+}
+
+// compare plans the way from one source to another.
+func (a *app) compare(ctx context.Context, from, to string) (*reconciler.Plan, error) {
+	var snaps [2]*desired.Snapshot
+	for i, arg := range []string{from, to} {
+		path, err := sourcePath(arg)
+		if err != nil {
+			return nil, err
+		}
+		if snaps[i], err = readSource(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	if isFile(from) && isFile(to) && len(snaps[0].Files) == 1 && len(snaps[1].Files) == 1 {
+		// Two files are two states of one cluster, whatever they are called.
+		old := &snaps[0].Files[0]
+		old.Name = snaps[1].Files[0].Name
+		old.File = snaps[1].Files[0].File
+	}
+	p, ds := engine.Compare(snaps[0], snaps[1], a.settings.name, clustercfg.Parse, clustercfg.ValidateAll, time.Now())
+	if desired.HasErrors(ds) {
+		a.printDiagnostics(ds)
+		return nil, fmt.Errorf("cannot compare: %s has errors", from)
+	}
+	return p, nil
+}
+
+func (a *app) printPlan(p *reconciler.Plan, note string) error {
+	a.printDiagnostics(p.Diagnostics)
+	text := render.Plan(p, a.rendering())
+	if note != "" {
+		text = "Note: " + note + ".\n\n" + text
+	}
+	return a.print(text)
+}
+
+// printDiagnostics writes them for people.
+func (a *app) printDiagnostics(ds []desired.Diagnostic) {
+	fmt.Fprint(a.stderr, render.Diagnostics(ds, render.Options{Color: a.color(a.stderr)}))
+}

@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"gopkg.in/ini.v1"
+)
+
+// settings are what flags, ZEEKREC_* variables, the settings file and defaults add up to, in this order.
+type settings struct {
+	file      string
+	stateDir  string
+	source    string // where a command is given none
+	name      string
+	zeek      string
+	color     string
+	logFormat string
+	logLevel  string
+}
+
+// The defaults that do not depend on the user.
+const (
+	defaultSettings = "/etc/zeekrec/zeekrec.ini"
+	defaultSource   = "/etc/zeek/clusters"
+)
+
+// settable are the names of flags that may also be set by ZEEKREC_NAME and in the settings file. A flag
+// that confirms or forces something is none of them.
+func settable() []string {
+	return []string{"state-dir", "source", "name", "zeek", "color", "log-format", "log-level"}
+}
+
+func (a *app) globalFlags(f *pflag.FlagSet) {
+	f.StringVar(&a.settings.file, "settings", defaultSettings, "the settings `FILE`")
+	f.StringVar(&a.settings.stateDir, "state-dir", a.defaultStateDir(), "the `DIR` that holds the state and the socket")
+	f.StringVar(&a.settings.color, "color", "auto", "`WHEN` to use colour: auto, always, never")
+	f.StringVar(&a.settings.source, "source", defaultSource, "the source where a command is given none")
+	_ = f.MarkHidden("source") // it is there to be set in the settings file
+}
+
+// nameFlag is for commands that need to know which instance a file without instances means.
+func (a *app) nameFlag(f *pflag.FlagSet) {
+	f.StringVar(&a.settings.name, "name", a.defaultName(), "the `NAME` of this machine's instance")
+}
+
+func (a *app) zeekFlag(f *pflag.FlagSet) {
+	f.StringVar(&a.settings.zeek, "zeek", "", "the `PATH` of the Zeek to run where a cluster names none (default: zeek on PATH)")
+}
+
+func (a *app) logFlags(f *pflag.FlagSet, level string) {
+	f.StringVar(&a.settings.logFormat, "log-format", "text", "the `FORMAT` of the log: text, json")
+	f.StringVar(&a.settings.logLevel, "log-level", level, "the least `LEVEL` to log: debug, info, warn, error")
+}
+
+func (a *app) defaultStateDir() string {
+	switch {
+	case os.Geteuid() == 0:
+		return "/var/lib/zeekrec"
+	case filepath.IsAbs(a.env["XDG_STATE_HOME"]):
+		return filepath.Join(a.env["XDG_STATE_HOME"], "zeekrec")
+	}
+	return filepath.Join(a.env["HOME"], ".local", "state", "zeekrec")
+}
+
+// defaultName is the name that zeek-client gives to the instance of this machine.
+func (a *app) defaultName() string {
+	if n := a.env["ZEEK_AGENT_NAME"]; n != "" {
+		return n
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	return "agent-" + host
+}
+
+// readSettings fills in what was not given as a flag.
+func (a *app) readSettings(cmd *cobra.Command) error {
+	flags := cmd.Flags()
+	if v, ok := a.env["ZEEKREC_SETTINGS"]; ok && !flags.Changed("settings") {
+		a.settings.file = v
+	}
+	stated := a.settings.file != defaultSettings
+	inFile, err := readSettingsFile(a.settings.file, stated)
+	if err != nil {
+		return withHint(err)
+	}
+	for _, name := range settable() {
+		f := flags.Lookup(name)
+		if f == nil || f.Changed {
+			continue
+		}
+		variable := "ZEEKREC_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		if v, ok := a.env[variable]; ok && v != "" {
+			if err := flags.Set(name, v); err != nil {
+				return usage(fmt.Errorf("cannot use %s=%q: %w", variable, v, err))
+			}
+			continue
+		}
+		if v, ok := inFile[name]; ok {
+			if err := flags.Set(name, v); err != nil {
+				return usage(fmt.Errorf("cannot use %s = %s of %s: %w", name, v, a.settings.file, err))
+			}
+		}
+	}
+	return a.checkSettings(flags)
+}
+
+func (a *app) checkSettings(flags *pflag.FlagSet) error {
+	for _, c := range []struct {
+		flag, value string
+		allowed     []string
+	}{
+		{"color", a.settings.color, []string{"auto", "always", "never"}},
+		{"log-format", a.settings.logFormat, []string{"text", "json"}},
+		{"log-level", a.settings.logLevel, []string{"debug", "info", "warn", "error"}},
+	} {
+		if flags.Lookup(c.flag) != nil && !slices.Contains(c.allowed, c.value) {
+			return usage(fmt.Errorf("cannot use %q for --%s: it takes %s", c.value, c.flag, strings.Join(c.allowed, ", ")))
+		}
+	}
+	dir, err := filepath.Abs(a.settings.stateDir)
+	if err != nil {
+		return fmt.Errorf("cannot tell where the state folder is: %w", err)
+	}
+	a.settings.stateDir = dir
+	return nil
+}
+
+// readSettingsFile returns what a settings file says. One that was asked for has to be there.
+func readSettingsFile(path string, stated bool) (map[string]string, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !stated {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the settings: %w", err)
+	}
+	f, err := ini.LoadSources(ini.LoadOptions{KeyValueDelimiters: "="}, b)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the settings in %s: %w", path, err)
+	}
+	out := map[string]string{}
+	for _, s := range f.Sections() {
+		if s.Name() != ini.DefaultSection && s.Name() != "zeekrec" {
+			return nil, fmt.Errorf("cannot use the settings in %s: there is no section [%s], only keys and [zeekrec]", path, s.Name())
+		}
+		for _, k := range s.Keys() {
+			if !slices.Contains(settable(), k.Name()) {
+				return nil, fmt.Errorf("cannot use the settings in %s: there is no setting %q (there are: %s)", path, k.Name(), strings.Join(settable(), ", "))
+			}
+			out[k.Name()] = k.Value()
+		}
+	}
+	return out, nil
+}

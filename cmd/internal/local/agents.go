@@ -1,0 +1,60 @@
+package local
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/zeekrec/zeekrec/actuators/agent"
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// agents are engine.Agents with one agent, in the same process.
+type agents struct {
+	agent    *agent.Agent
+	instance string
+}
+
+// Reports has the agent's report, as soon as it knows what runs and what its Zeek is: plans that rest on
+// less would be made anew a moment later, at the cost of restarts.
+func (a *agents) Reports() []observed.Report {
+	r := a.agent.Report()
+	if _, asked := r.Host.Zeek[""]; r.At.IsZero() || !asked {
+		return nil
+	}
+	return []observed.Report{r}
+}
+
+// Changed tells of changes of the report.
+func (a *agents) Changed() <-chan struct{} { return a.agent.Changes() }
+
+// Do hands the order on.
+func (a *agents) Do(ctx context.Context, instance string, o desired.Order) error {
+	if err := a.mine(instance); err != nil {
+		return err
+	}
+	return a.agent.Do(ctx, o)
+}
+
+// PutFiles hands the files on.
+func (a *agents) PutFiles(ctx context.Context, instance, cluster string, t desired.Tree) error {
+	if err := a.mine(instance); err != nil {
+		return err
+	}
+	return a.agent.PutFiles(ctx, cluster, t)
+}
+
+// Check hands the question on.
+func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
+	if err := a.mine(instance); err != nil {
+		return nil, err
+	}
+	return a.agent.Check(ctx, rs)
+}
+
+func (a *agents) mine(instance string) error {
+	if instance != a.instance {
+		return fmt.Errorf("cannot reach %s: no agent of that name (this one is %s)", instance, a.instance)
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/oklog/run"
+
+	"github.com/zeekrec/zeekrec/actuators/agent"
+	"github.com/zeekrec/zeekrec/desired/clustercfg"
+	"github.com/zeekrec/zeekrec/desired/source"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+	"github.com/zeekrec/zeekrec/reconciler/engine/journal"
+)
+
+// Config of a machine.
+type Config struct {
+	StateDir string
+	// Source is the path of a folder or a .cfg file.
+	Source string
+	// Instance is the agent's name.
+	Instance string
+	// Zeek to run where a cluster names none; empty: that on PATH.
+	Zeek string
+	// AnyZeek: do without one where there is none, since nothing is to be started.
+	AnyZeek bool
+	// Confirm that the state folder may be bound to another source than before.
+	Confirm bool
+	// By is who asks, for the journal.
+	By string
+	// Launcher is the command that ends in process.ExecNode.
+	Launcher []string
+	Version  string
+	Log      *slog.Logger
+}
+
+// Machine is controller and agent of one host.
+type Machine struct {
+	Engine *engine.Engine
+	Nodes  *Nodes
+	// Zeek is the path of the default Zeek; empty where every cluster names its own.
+	Zeek string
+
+	agent   *agent.Agent
+	folder  *source.Folder
+	seen    chan engine.Observation
+	journal *journal.Journal
+	log     *slog.Logger
+}
+
+// Bound says that the state folder belongs to another source.
+type Bound struct{ StateDir, Was, Now string }
+
+// Error names both.
+func (b *Bound) Error() string {
+	return fmt.Sprintf("cannot use the state folder %s for the source %s: it belongs to %s", b.StateDir, b.Now, b.Was)
+}
+
+// Open takes the state folder and makes the parts; nothing runs yet. Errors to tell apart:
+// journal.ErrLocked, *Bound, *NoZeek.
+func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
+	if cfg.StateDir, err = filepath.Abs(cfg.StateDir); err != nil {
+		return nil, fmt.Errorf("cannot tell where the state folder is: %w", err)
+	}
+	zeek, err := findZeek(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	j, state, err := journal.Open(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, j.Close())
+		}
+	}()
+	if err := bind(ctx, j, state, cfg); err != nil {
+		return nil, err
+	}
+	a, err := agent.New(agent.Config{
+		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
+		Version: cfg.Version, Log: cfg.Log.With("part", "agent"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{
+		Zeek: zeek, agent: a, journal: j, log: cfg.Log, Nodes: &Nodes{agent: a, stateDir: cfg.StateDir},
+		folder: source.NewFolder(cfg.Source, source.Options{Log: cfg.Log.With("part", "source")}),
+		seen:   make(chan engine.Observation),
+	}
+	m.Engine = engine.New(engine.Config{
+		Source: cfg.Source, Observations: m.seen, Look: m.folder.Sync, Agents: &agents{agent: a, instance: cfg.Instance},
+		Journal: j, State: state, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
+	})
+	return m, nil
+}
+
+// bind makes sure that the state folder is this source's. Nodes of another source are no longer known
+// afterwards: they are shown as orphaned, and never stopped.
+func bind(ctx context.Context, j *journal.Journal, state *engine.State, cfg Config) error {
+	if state.Source == "" || state.Source == cfg.Source {
+		return nil
+	}
+	if !cfg.Confirm {
+		return &Bound{StateDir: cfg.StateDir, Was: state.Source, Now: cfg.Source}
+	}
+	r := &engine.Record{At: time.Now(), Kind: engine.KindBound, Source: cfg.Source, By: cfg.By}
+	if err := j.Append(ctx, r); err != nil {
+		return err
+	}
+	state.Apply(*r)
+	return nil
+}
+
+// endWithin is how long a part may take to end.
+const endWithin = 10 * time.Second
+
+// Run runs the parts until ctx ends or one of them fails, and ends them in order: what asks first, what
+// acts last.
+func (m *Machine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var g run.Group
+	add := func(what string, f func(context.Context) error) {
+		part, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+		ended := make(chan struct{})
+		g.Add(func() error {
+			defer close(ended)
+			return f(part)
+		}, func(why error) {
+			stop(why)
+			select {
+			case <-ended:
+			case <-time.After(endWithin):
+				m.log.Error("A part does not end", "part", what, "waited", endWithin)
+			}
+		})
+	}
+	// The wish to end comes first: the first to end makes all others end, in this order.
+	g.Add(func() error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}, func(why error) { cancel(why) })
+	// The source, and what carries its news to the engine.
+	add("source", func(ctx context.Context) error { return m.folder.Run(ctx) })
+	add("observer", m.observe)
+	// The engine sends orders, so it ends before the agent that takes them.
+	add("engine", m.Engine.Run)
+	// The agent supervises until the end.
+	add("agent", m.agent.Run)
+
+	err := g.Run()
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil
+	}
+	return err
+}
+
+// observe hands updates of the source to the engine.
+func (m *Machine) observe(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case u := <-m.folder.Updates():
+			select {
+			case m.seen <- engine.Observation{Snapshot: u.Snapshot, Err: u.Err, CheckedAt: u.CheckedAt}:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
+}
+
+// Close gives the state folder back.
+func (m *Machine) Close() error { return m.journal.Close() }

@@ -1,0 +1,110 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+// History shows records of the journal as a table, in the order given.
+func History(rs []engine.Record, o Options) string {
+	if len(rs) == 0 {
+		return "no history\n"
+	}
+	var b strings.Builder
+	t := table{}
+	t.head("TIME", "CLUSTER", "WHAT", "REVISION", "BY", "DETAILS")
+	for i := range rs {
+		r := &rs[i]
+		what, tone := event(r)
+		t.row(cell{o.clock(r.At), faint}, cell{subject(r), plain}, cell{what, tone}, cell{r.Revision, plain}, cell{r.By, plain}, cell{details(r, o), plain})
+	}
+	t.write(&b, o, true)
+	return b.String()
+}
+
+// subject is the cluster, or the scope, that a record is about.
+func subject(r *engine.Record) string {
+	switch {
+	case r.Cluster != "":
+		return r.Cluster
+	case r.Scope == "*":
+		return "everything"
+	case r.Scope != "":
+		return r.Scope
+	case r.Drift != nil:
+		return r.Drift.Resource
+	}
+	return ""
+}
+
+func event(r *engine.Record) (string, tone) {
+	switch r.Kind {
+	case engine.KindOutcome:
+		switch r.Outcome {
+		case engine.Succeeded:
+			return string(r.Outcome), good
+		case engine.Failed, engine.RolledBack:
+			return string(r.Outcome), bad
+		}
+		return string(r.Outcome), warn
+	case engine.KindDrift:
+		return "drift: " + r.Drift.Event, warn
+	case engine.KindRejected, engine.KindQuarantined:
+		return string(r.Kind), bad
+	case engine.KindAccepted:
+		if r.Accepted != nil && r.Accepted.Guard != "" {
+			return "held", warn
+		}
+		return string(r.Kind), plain
+	case engine.KindPinned:
+		return "rolled back", warn
+	}
+	return string(r.Kind), plain
+}
+
+func details(r *engine.Record, o Options) string {
+	var parts []string
+	if r.Reason != "" {
+		first, _, _ := strings.Cut(r.Reason, "\n")
+		parts = append(parts, first)
+	}
+	switch r.Kind {
+	case engine.KindAccepted:
+		if r.Accepted == nil {
+			break
+		}
+		if r.Accepted.Removed {
+			parts = append(parts, "the file was removed")
+		} else {
+			parts = append(parts, count(len(r.Accepted.Resources), "node"))
+		}
+		if r.Accepted.Guard != "" {
+			parts = append(parts, r.Accepted.Guard)
+		}
+	case engine.KindRejected:
+		if len(r.Problems) > 0 {
+			parts = append(parts, r.Problems[0].String())
+		}
+	case engine.KindRollout:
+		if r.Rollout != nil {
+			parts = append(parts, fmt.Sprintf("%s: %s", r.Rollout.Cause, few(r.Rollout.Actions, 3)))
+		}
+	case engine.KindOutcome:
+		if r.Rollout != nil && r.Rollout.Acted > 0 {
+			parts = append(parts, count(r.Rollout.Acted, "action"))
+		}
+	case engine.KindRestart:
+		parts = append(parts, few(slices.Sorted(maps.Keys(r.Resources)), 4))
+	case engine.KindBound:
+		parts = append(parts, r.Source)
+	case engine.KindSuspended, engine.KindStopped:
+		if !r.Until.IsZero() {
+			parts = append(parts, "until "+o.clock(r.Until))
+		}
+	}
+	return strings.Join(parts, "; ")
+}
