@@ -235,7 +235,7 @@ func (d *differ) propose(a Action, o *observed.Resource) {
 		for _, s := range others {
 			it.first = append(it.first, d.moveAway(s, a.Instance))
 			it.leaves = append(it.leaves, s.Resource)
-			it.Cause = CauseChange
+			it.Cause, it.Follows = CauseChange, true
 			it.Reasons = append([]Reason{{Field: "instance", From: s.at, To: a.Instance}}, withoutNew(it.Reasons)...)
 		}
 		if len(others) > 0 {
@@ -308,10 +308,14 @@ func (d *differ) unwanted() {
 		default:
 			a := stop(s)
 			a.Reasons = []Reason{{Field: "resource", From: cmp.Or(d.in.From, "an earlier revision"), To: "removed"}}
-			if wanted {
+			held := d.isHeld(key)
+			switch {
+			case held:
+				a.Cause, a.Reasons = CauseAsked, []Reason{{Field: "hold", To: cmp.Or(d.in.Held[key], "held")}}
+			case wanted:
 				a.Reasons = []Reason{{Field: "instance", From: s.at, To: d.in.Want[w].Instance}}
 			}
-			d.items = append(d.items, item{Action: a, seen: s.Resource, early: wanted})
+			d.items = append(d.items, item{Action: a, seen: s.Resource, early: wanted && !held})
 		}
 	}
 }

@@ -59,7 +59,8 @@ func (p *Progress) Settled(key string) { delete(p.Unsettled, key) }
 //     learned from waiting for it.
 //
 // Independent of the waves, a restart waits while as many of its role as Limits allow have been taken
-// down by this rollout, or the one before, and are not settled. A wave of which a part could not be sent
+// down by this rollout, or the one before, and are not settled. Where that leaves nothing of the first
+// wave, what brings those back goes ahead of its own wave. A wave of which a part could not be sent
 // is completed when what was sent has settled.
 func Next(p *ClusterPlan, pr Progress) []Action {
 	if p.Held != nil || len(p.Actions) == 0 || len(pr.InFlight) > 0 {
@@ -95,6 +96,22 @@ func Next(p *ClusterPlan, pr Progress) []Action {
 			down[a.Role]++
 		}
 		out = append(out, *a)
+	}
+	if len(out) == 0 {
+		return bringBack(p, pr)
+	}
+	return out
+}
+
+// bringBack returns what starts again, from any wave, what was taken down before. It is asked for where
+// that uses up max_unavailable: without it, the first wave would wait for a later one.
+func bringBack(p *ClusterPlan, pr Progress) []Action {
+	var out []Action
+	for i := range p.Actions {
+		a := &p.Actions[i]
+		if pr.Unsettled[a.Resource].Costs && !a.Costs && !a.Follows && a.Kind != desired.Stop {
+			out = append(out, *a)
+		}
 	}
 	return out
 }

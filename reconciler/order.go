@@ -162,10 +162,10 @@ func (it *item) cut(by *item) {
 		s := it.Action
 		// The two have to be down together for a moment, whatever max_unavailable says: it costs, but it
 		// must not count, or the other could never go on.
-		s.Kind, s.Target, s.Costs = desired.Stop, nil, false
+		s.Kind, s.Target, s.Costs, s.Follows = desired.Stop, nil, false, false
 		s.Reasons = []Reason{{Field: "port", To: "needed by " + by.Resource}}
 		it.first = append(it.first, s)
-		it.Kind, it.Disruptive, it.Costs = desired.Start, false, false
+		it.Kind, it.Disruptive, it.Costs, it.Follows = desired.Start, false, false, true
 	}
 }
 

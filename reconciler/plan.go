@@ -78,6 +78,9 @@ type Action struct {
 	// Costs says that it takes down a resource that is healthy, or may be by then, and is to come back:
 	// that counts against max_unavailable.
 	Costs bool `json:"-"`
+	// Follows says that it can only be done after an earlier action of the same plan: one that frees a
+	// port for it, or that stops the resource where it ran before.
+	Follows bool `json:"-"`
 }
 
 // Reason is one difference that an action mends, in words for a person, without secrets.

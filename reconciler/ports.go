@@ -105,7 +105,7 @@ func (d *differ) linkPorts() {
 						case !freed:
 							why[c.item] = "port " + port + " is in use by " + key
 						case !slices.Contains(it.needs, j):
-							it.needs = append(it.needs, j)
+							it.needs, it.Follows = append(it.needs, j), true
 							dependents[j] = append(dependents[j], c.item)
 						}
 					}

@@ -102,14 +102,23 @@ func redact(v string) string {
 			return v[:i+1] + hiddenText
 		}
 	}
-	if scheme := strings.Index(v, "://"); scheme >= 0 {
-		rest := v[scheme+3:]
-		host, _, _ := strings.Cut(rest, "/")
-		if at := strings.LastIndexByte(host, '@'); at >= 0 {
-			return v[:scheme+3] + hiddenText + rest[at:]
-		}
+	return redactURLs(v)
+}
+
+// redactURLs hides what stands before the "@" of a URL's host.
+func redactURLs(v string) string {
+	before, rest, found := strings.Cut(v, "://")
+	if !found {
+		return v
 	}
-	return v
+	host := rest
+	if end := strings.IndexAny(rest, "/ \t\"'"); end >= 0 {
+		host = rest[:end]
+	}
+	if at := strings.LastIndexByte(host, '@'); at >= 0 {
+		rest = hiddenText + rest[at:]
+	}
+	return before + "://" + redactURLs(rest)
 }
 
 // secretName judges the last word of s, the one that a "=" follows.

@@ -82,7 +82,7 @@ func (a *agent) obey(o desired.Order) bool {
 		}
 		r.hold = o.Hold
 		a.terminate(r)
-		if o.Hold != "" {
+		if o.Hold != "" || a.w.Ctl.Held[key] != "" {
 			a.w.healthy(r) // down because a person wants it to be: on nobody's account
 		}
 	}

@@ -18,18 +18,24 @@ import (
 // never is a guard threshold that nothing exceeds; the last of a role and the last node still do.
 var never = desired.Quantity{N: 100, Percent: true}
 
+// testT is what *testing.T and *rapid.T have in common.
+type testT interface {
+	Helper()
+	Errorf(string, ...any)
+	Fatalf(string, ...any)
+}
+
 // world draws a world and a source of chance for what happens in it.
 func world(t *rapid.T, f sim.Faults) (*sim.World, *rand.Rand) {
-	cfg := sim.Config{
-		Seed:           rapid.Uint64().Draw(t, "seed"),
-		MaxUnavailable: rapid.IntRange(1, 3).Draw(t, "max_unavailable"),
-		Faults:         f,
-	}
-	return sim.New(cfg), rand.New(rand.NewPCG(cfg.Seed, 1))
+	return newWorld(rapid.Uint64().Draw(t, "seed"), rapid.IntRange(1, 3).Draw(t, "max_unavailable"), f)
+}
+
+func newWorld(seed uint64, maxUnavailable int, f sim.Faults) (*sim.World, *rand.Rand) {
+	return sim.New(sim.Config{Seed: seed, MaxUnavailable: maxUnavailable, Faults: f}), rand.New(rand.NewPCG(seed, 1))
 }
 
 // converge steps until nothing is left to do, and fails where that takes longer than it may.
-func converge(t *rapid.T, w *sim.World, nodes int) {
+func converge(t testT, w *sim.World, nodes int) {
 	t.Helper()
 	limit := w.Now + 100 + 60*nodes
 	for quiet := 0; quiet < 8; {
@@ -46,7 +52,7 @@ func converge(t *rapid.T, w *sim.World, nodes int) {
 	intact(t, w)
 }
 
-func intact(t *rapid.T, w *sim.World) {
+func intact(t testT, w *sim.World) {
 	t.Helper()
 	if len(w.Broken) > 0 {
 		t.Fatalf("broken:\n%s", strings.Join(w.Broken, "\n"))
@@ -151,66 +157,71 @@ func TestMinimalAndIdempotent(t *testing.T) {
 func TestConvergesAfterFaults(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, rng := world(t, sim.SomeFaults)
-		instances := sim.Instances(3)
-		c := sim.RandomCluster(rng, "dmz", 3, 8)
-		orphan := c.Clone()
-		orphan.NextPort = 20000
-		orphan.Add(desired.RoleWorker, "zz-orphan", instances[0])
-		for _, r := range orphan.Resources() {
-			if r.Name == "zz-orphan" {
-				w.Orphan(r)
-			}
+		badDay(t, w, rng, rapid.IntRange(50, 250).Draw(t, "seconds"))
+	})
+}
+
+func badDay(t testT, w *sim.World, rng *rand.Rand, seconds int) {
+	t.Helper()
+	instances := sim.Instances(3)
+	c := sim.RandomCluster(rng, "dmz", 3, 8)
+	orphan := c.Clone()
+	orphan.NextPort = 20000
+	orphan.Add(desired.RoleWorker, "zz-orphan", instances[0])
+	for _, r := range orphan.Resources() {
+		if r.Name == "zz-orphan" {
+			w.Orphan(r)
 		}
-		w.Accept(c, never)
-		for range rapid.IntRange(50, 250).Draw(t, "seconds") {
-			w.Step()
-			key := "dmz/" + c.Nodes[rng.IntN(len(c.Nodes))].Name
-			switch rng.IntN(60) {
-			case 0, 1:
-				if next := c.Edit(rng, instances); w.Accept(next, never) == nil {
-					c = next
-				}
-			case 2:
-				w.Ctl.Held[key] = "because"
-			case 3:
-				clear(w.Ctl.Held)
-			case 4:
-				w.Ctl.Suspended[key] = "because"
-			case 5:
-				clear(w.Ctl.Suspended)
-			case 6:
-				for _, i := range instances {
-					for _, o := range w.Seen(i) {
-						if o.Key() == key {
-							w.Ctl.Restart[key] = reconciler.Request{Reason: "asked", Incarnation: o.Incarnation}
-						}
+	}
+	w.Accept(c, never)
+	for range seconds {
+		w.Step()
+		key := "dmz/" + c.Nodes[rng.IntN(len(c.Nodes))].Name
+		switch rng.IntN(60) {
+		case 0, 1:
+			if next := c.Edit(rng, instances); w.Accept(next, never) == nil {
+				c = next
+			}
+		case 2:
+			w.Ctl.Held[key] = "because"
+		case 3:
+			clear(w.Ctl.Held)
+		case 4:
+			w.Ctl.Suspended[key] = "because"
+		case 5:
+			clear(w.Ctl.Suspended)
+		case 6:
+			for _, i := range instances {
+				for _, o := range w.Seen(i) {
+					if o.Key() == key {
+						w.Ctl.Restart[key] = reconciler.Request{Reason: "asked", Incarnation: o.Incarnation}
 					}
 				}
 			}
-			intact(t, w)
 		}
-		w.Calm()
-		clear(w.Ctl.Suspended)
-		converge(t, w, len(c.Nodes))
+		intact(t, w)
+	}
+	w.Calm()
+	clear(w.Ctl.Suspended)
+	converge(t, w, len(c.Nodes))
 
-		pids := w.PIDs()
-		if pids["dmz/zz-orphan"] == 0 || !slices.Contains(w.Ctl.Plan.Orphaned, "dmz/zz-orphan") {
-			t.Errorf("the orphan was lost: %v", w.Ctl.Plan.Orphaned)
+	pids := w.PIDs()
+	if pids["dmz/zz-orphan"] == 0 || !slices.Contains(w.Ctl.Plan.Orphaned, "dmz/zz-orphan") {
+		t.Errorf("the orphan was lost: %v", w.Ctl.Plan.Orphaned)
+	}
+	delete(pids, "dmz/zz-orphan")
+	now := running(w, instances)
+	for _, r := range c.Resources() {
+		if held := w.Ctl.Held[r.Key()] != ""; held != (pids[r.Key()] == 0) {
+			t.Errorf("%s: held %t, pid %d", r.Key(), held, pids[r.Key()])
+		} else if have, ok := now[place{r.Key(), r.Instance}]; !held && (!ok || identity(have, &r)) {
+			t.Errorf("%s runs as %v, should as %+v", r.Key(), have, r.Parts)
 		}
-		delete(pids, "dmz/zz-orphan")
-		now := running(w, instances)
-		for _, r := range c.Resources() {
-			if held := w.Ctl.Held[r.Key()] != ""; held != (pids[r.Key()] == 0) {
-				t.Errorf("%s: held %t, pid %d", r.Key(), held, pids[r.Key()])
-			} else if have, ok := now[place{r.Key(), r.Instance}]; !held && (!ok || identity(have, &r)) {
-				t.Errorf("%s runs as %v, should as %+v", r.Key(), have, r.Parts)
-			}
-			delete(pids, r.Key())
-		}
-		if len(pids) > 0 {
-			t.Errorf("still running: %v", pids)
-		}
-	})
+		delete(pids, r.Key())
+	}
+	if len(pids) > 0 {
+		t.Errorf("still running: %v", pids)
+	}
 }
 
 // The same input gives the same bytes, and is not changed.

@@ -196,7 +196,9 @@ func (w *World) check() {
 	}
 	count := map[desired.Role]int{}
 	for key, role := range w.down {
-		if w.Ctl.wants(key) && w.Ctl.Held[key] == "" {
+		if w.Ctl.Held[key] != "" {
+			delete(w.down, key) // a person wants it down: from here on it is on nobody's account
+		} else if w.Ctl.wants(key) {
 			count[role]++
 		}
 	}

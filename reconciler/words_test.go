@@ -1,0 +1,59 @@
+package reconciler
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/zeekrec/zeekrec/desired"
+)
+
+func TestReason(t *testing.T) {
+	var many []string
+	for i := range 17 {
+		many = append(many, fmt.Sprintf("w%02d", i))
+	}
+	for _, tt := range []struct {
+		field    string
+		relation desired.Relation
+		from, to []string
+		want     string
+	}{
+		{"interface", desired.Equal, []string{"eth0"}, []string{"eth1"}, "eth0 -> eth1"},
+		{"interface", desired.Equal, []string{"eth0"}, nil, "eth0 -> "},
+		{"scripts", desired.Equal, []string{"a", "b"}, []string{"a", "c"}, "-b -> +c"},
+		{"scripts", desired.Equal, []string{"a", "b"}, []string{"b", "a"}, "a, b -> b, a"},
+		{"workers", desired.Cover, []string{"old", "w1"}, []string{"w1", "w2"}, " -> +w2"},
+		{"workers", desired.Cover, nil, many, " -> +w00, +w01, +w02, +w03, +w04, … 12 more"},
+		{"workers", desired.Cover, nil, many[:6], " -> +w00, +w01, +w02, +w03, +w04, +w05"},
+		{"proxies", desired.Cover, []string{"key=10.0.0.1:1"}, nil, "key=10.0.0.1:1 -> "},
+		{"env", desired.Equal, []string{"A=1"}, []string{"A=2"}, "A=1 -> A=2"},
+		{"env", desired.Equal, []string{"A=1", "API_TOKEN=hunter2"}, []string{"A=1", "API_TOKEN=hunter3"}, "-API_TOKEN=(hidden) -> +API_TOKEN=(hidden)"},
+		{"env", desired.Equal, nil, []string{"PROXY=http://u:hunter2@h/p"}, " -> PROXY=http://(hidden)@h/p"},
+		{"env", desired.Equal, nil, []string{"PROXIES=http://h/ https://u:hunter2@h"}, " -> PROXIES=http://h/ https://(hidden)@h"},
+		{"args", desired.Equal, nil, []string{`A::b=T X::smtp_password="hunter2"`}, " -> A::b=T X::smtp_password=(hidden)"},
+		{"options", desired.Equal, nil, []string{`Notice::api_key = "hunter2"`}, " -> Notice::api_key =(hidden)"},
+		{"options", desired.Equal, nil, []string{`X::keys += { "hunter2" }`}, " -> X::keys +=(hidden)"},
+		{"args", desired.Equal, nil, []string{"a\x1b[31mb"}, ` -> "a\x1b[31mb"`},
+		{"args", desired.Equal, nil, []string{strings.Repeat("ä", 100)}, " -> " + strings.Repeat("ä", 79) + "…"},
+	} {
+		r := part{tt.field, tt.relation, tt.from, tt.to}.reason()
+		if got := r.From + " -> " + r.To; got != tt.want {
+			t.Errorf("%s %q to %q:\n got %s\nwant %s", tt.field, tt.from, tt.to, got, tt.want)
+		}
+		if strings.Contains(r.From+r.To, "hunter") {
+			t.Errorf("%s shows a secret: %+v", tt.field, r)
+		}
+	}
+}
+
+func FuzzRedact(f *testing.F) {
+	f.Add("API_TOKEN=", "x")
+	f.Add("A=1 X::password = ", "hunter")
+	f.Fuzz(func(t *testing.T, prefix, secret string) {
+		v := prefix + " MY_SECRET=" + secret
+		if got := redact(v); !strings.HasSuffix(got, hiddenText) || len(got) > len(v)+len(hiddenText) {
+			t.Errorf("%q became %q", v, got)
+		}
+	})
+}
