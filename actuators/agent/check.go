@@ -166,7 +166,11 @@ func (a *Agent) checkScripts(ctx context.Context, l launch.Launch) (permanent bo
 	case !exited || !exit.Exited():
 		return false, fmt.Errorf("cannot check scripts: %w", err)
 	}
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	said := strings.TrimSpace(out.String())
+	if said == "" {
+		return true, fmt.Errorf("%s ended with status %d and said nothing", strings.Join(c.Argv, " "), exit.ExitCode())
+	}
+	lines := strings.Split(said, "\n")
 	if s, _ := diagnose(lines); s != nil && s.kind == faultDisk {
 		return false, errors.New(strings.Join(lines, "\n"))
 	}

@@ -226,9 +226,7 @@ func (e *Engine) drift(ctx context.Context) {
 			}})
 		}
 	}
-	if len(rs) > 0 && e.record(ctx, rs...) {
-		for _, r := range rs {
-			e.log.Warn("Drift", "resource", r.Drift.Resource, "event", r.Drift.Event, "text", r.Drift.Text)
-		}
+	if len(rs) > 0 {
+		e.record(ctx, rs...) // agents log their events themselves
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -250,6 +251,9 @@ func (e *Engine) send(ctx context.Context, name string, w *work, a reconciler.Ac
 		err := e.cfg.Agents.Do(ctx, a.Instance, o)
 		if err == nil {
 			return
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return // it may have been taken up all the same: follow decides, by reports that are younger
 		}
 		e.later(ctx, func() {
 			w.progress.Lost(key)

@@ -126,8 +126,8 @@ func (w *work) trouble(v *view, careful bool) string {
 		s := v.seen(a.instance, key)
 		switch {
 		case a.verb == desired.Update || a.verb == desired.Stop:
-		case s == nil || s.Told != a.id:
-			continue
+		case s == nil || s.Told != a.id || s.Incarnation <= a.incarnation:
+			// Not begun yet: what is seen speaks of the process before.
 		case s.State == observed.Failed:
 			return fmt.Sprintf("%s failed after its %s: %s", key, a.verb, s.Reason)
 		case careful && (s.State == observed.Crashed || s.Restarts > 0):

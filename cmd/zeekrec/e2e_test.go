@@ -1,0 +1,683 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/zeekrec/zeekrec/reconciler"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+// rig is a folder of clusters, a state folder, and a `zeekrec run` between them that can be killed and
+// started again. Where the test may make network namespaces, it runs in one of its own.
+type rig struct {
+	t       *testing.T
+	bin     string
+	zeek    string
+	dir     string // holds clusters/, state/
+	netns   string
+	run     *exec.Cmd
+	log     *os.File
+	ended   chan struct{}
+	running bool
+}
+
+var rigs atomic.Int32
+
+func newRig(t *testing.T, bin, zeek string) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "zr") // short: a socket's path has at most 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, bin: bin, zeek: zeek, dir: dir}
+	for _, d := range []string{"clusters", "state", "elsewhere"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := fmt.Sprintf("zr-%d-%d", os.Getpid(), rigs.Add(1))
+	if os.Getuid() == 0 && exec.Command("ip", "netns", "add", name).Run() == nil {
+		r.netns = name
+		r.must(exec.Command("ip", "netns", "exec", name, "ip", "link", "set", "lo", "up"))
+		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
+	}
+	t.Cleanup(func() {
+		r.stopAll()
+		if t.Failed() {
+			b, _ := os.ReadFile(r.log.Name())
+			t.Logf("log of zeekrec run:\n%s", tail(b, 60))
+		}
+		_ = os.RemoveAll(dir)
+	})
+	return r
+}
+
+func tail(b []byte, n int) []byte {
+	lines := bytes.Split(b, []byte("\n"))
+	return bytes.Join(lines[max(0, len(lines)-n):], []byte("\n"))
+}
+
+func (r *rig) must(c *exec.Cmd) {
+	r.t.Helper()
+	if out, err := c.CombinedOutput(); err != nil {
+		r.t.Fatalf("%v: %v\n%s", c.Args, err, out)
+	}
+}
+
+func (r *rig) path(p ...string) string { return filepath.Join(append([]string{r.dir}, p...)...) }
+
+// start runs `zeekrec run`, and waits until it answers.
+func (r *rig) start() {
+	r.t.Helper()
+	args := []string{r.bin, "run", r.path("clusters"), "--zeek", r.zeek, "--state-dir", r.path("state"), "--name", "agent-test", "--log-level", "debug"}
+	if r.netns != "" {
+		args = append([]string{"ip", "netns", "exec", r.netns}, args...)
+	}
+	f, err := os.OpenFile(r.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.log = f
+	r.run = exec.Command(args[0], args[1:]...)
+	r.run.Stdout, r.run.Stderr = f, f
+	r.run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := r.run.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.ended, r.running = make(chan struct{}), true
+	cmd, ended := r.run, r.ended
+	go func() { _ = cmd.Wait(); close(ended) }()
+	r.eventually("zeekrec answers", 10*time.Second, func() error {
+		_, err := r.status()
+		return err
+	})
+}
+
+// kill ends zeekrec itself, as kill -9 does.
+func (r *rig) kill(sig syscall.Signal) {
+	r.t.Helper()
+	if err := r.run.Process.Signal(sig); err != nil {
+		r.t.Fatal(err)
+	}
+	<-r.ended
+	r.running = false
+}
+
+// stopAll leaves no process behind.
+func (r *rig) stopAll() {
+	if r.running {
+		_ = r.run.Process.Kill()
+		<-r.ended
+	}
+	for _, pid := range r.marked() {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// marked are the processes that run below the state folder, found by their command lines.
+func (r *rig) marked() []int {
+	var pids []int
+	dirs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, d := range dirs {
+		b, err := os.ReadFile(d)
+		if err == nil && bytes.Contains(b, []byte("-U\x00"+r.path("state")+"/")) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(d)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// zeekrec runs another command and returns what it printed, and its exit code.
+func (r *rig) zeekrec(args ...string) (stdout string, code int) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, r.bin, append(args, "--state-dir", r.path("state"))...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if err != nil {
+		var e *exec.ExitError
+		if !errors.As(err, &e) {
+			r.t.Fatalf("%v: %v", args, err)
+		}
+		code = e.ExitCode()
+	}
+	if code != 0 {
+		r.t.Logf("zeekrec %s: exit %d\n%s", strings.Join(args, " "), code, errs.String())
+	}
+	return out.String(), code
+}
+
+func (r *rig) status() (*engine.Status, error) {
+	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, r.bin, "status", "--json", "--state-dir", r.path("state")).Output()
+	if err != nil {
+		return nil, err
+	}
+	var s engine.Status
+	return &s, json.Unmarshal(out, &s)
+}
+
+// cluster waits until ok says nil of the cluster.
+func (r *rig) cluster(what string, wait time.Duration, ok func(engine.ClusterStatus) error) engine.ClusterStatus {
+	r.t.Helper()
+	var c engine.ClusterStatus
+	r.eventually(what, wait, func() error {
+		s, err := r.status()
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(s.Clusters, func(c engine.ClusterStatus) bool { return c.Name == "dmz" })
+		if i < 0 {
+			return errors.New("there is no cluster dmz")
+		}
+		c = s.Clusters[i]
+		return ok(c)
+	})
+	return c
+}
+
+func (r *rig) eventually(what string, wait time.Duration, ok func() error) {
+	r.t.Helper()
+	end := time.Now().Add(wait)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("%s: not within %s: %v", what, wait, err)
+		}
+		time.Sleep(50 * time.Millisecond) // the pause between two looks, not a wait for something to be done
+	}
+}
+
+// settled is synced and healthy, at another revision than before.
+func (r *rig) settled(before string) engine.ClusterStatus {
+	r.t.Helper()
+	return r.cluster("the cluster is synced and healthy", 60*time.Second, func(c engine.ClusterStatus) error {
+		if !c.Synced || !c.Healthy || c.Revision.Running == before {
+			return fmt.Errorf("synced %t, healthy %t, running %s (was %s), reason %q", c.Synced, c.Healthy, c.Revision.Running, before, c.Reason)
+		}
+		return nil
+	})
+}
+
+func pids(c engine.ClusterStatus) map[string]int {
+	m := map[string]int{}
+	for _, r := range c.Resources {
+		m[r.Name] = r.PID
+	}
+	return m
+}
+
+// changed are the names whose pid differs, or is there on one side only; sorted.
+func changed(before, after map[string]int) string {
+	var out []string
+	for n, p := range after {
+		if before[n] != p {
+			out = append(out, n)
+		}
+	}
+	for n := range before {
+		if _, ok := after[n]; !ok {
+			out = append(out, "-"+n)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+// config is a cluster.cfg of manager, logger, proxy and workers.
+type config struct {
+	workers map[string]string // name -> further lines
+	all     string            // a [zeekrec] section and the like
+}
+
+func (c config) String() string {
+	var b strings.Builder
+	b.WriteString("[manager]\nrole = manager\n\n[logger-1]\nrole = logger\n\n[proxy-1]\nrole = proxy\n\n")
+	names := make([]string, 0, len(c.workers))
+	for n := range c.workers {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		lines := c.workers[n]
+		if !strings.Contains(lines, "interface") {
+			lines = "interface = lo\n" + lines
+		}
+		fmt.Fprintf(&b, "[%s]\nrole = worker\n%s\n", n, lines)
+	}
+	b.WriteString("[zeekrec]\nports_from = 25100\nmetrics_ports_from = 25140\nbroker_ports_from = 25180\n" + c.all)
+	return b.String()
+}
+
+func (r *rig) save(content string) {
+	r.t.Helper()
+	tmp := r.path("clusters", ".dmz.cfg.tmp")
+	if err := os.WriteFile(tmp, []byte(content), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.Rename(tmp, r.path("clusters", "dmz.cfg")); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// plan asks what a content would do, before it is saved.
+func (r *rig) plan(content string) *reconciler.Plan {
+	r.t.Helper()
+	if err := os.WriteFile(r.path("elsewhere", "dmz.cfg"), []byte(content), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	_ = os.RemoveAll(r.path("elsewhere", "dmz"))
+	if _, err := os.Stat(r.path("clusters", "dmz")); err == nil {
+		if err := os.CopyFS(r.path("elsewhere", "dmz"), os.DirFS(r.path("clusters", "dmz"))); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	out, code := r.zeekrec("plan", "--json", r.path("elsewhere"))
+	if code != 0 {
+		r.t.Fatalf("plan ended with %d: %s", code, out)
+	}
+	var p reconciler.Plan
+	if err := json.Unmarshal([]byte(out), &p); err != nil {
+		r.t.Fatal(err)
+	}
+	return &p
+}
+
+// disturbed are the names that a plan starts, restarts or stops.
+func disturbed(p *reconciler.Plan) string {
+	var out []string
+	for _, c := range p.Clusters {
+		for _, a := range c.Actions {
+			name := strings.TrimPrefix(a.Resource, "dmz/")
+			switch a.Kind {
+			case "update":
+				continue
+			case "stop":
+				name = "-" + name
+			}
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+// change saves a content, and checks that exactly what the plan said before has another pid afterwards,
+// and that nothing is left to do.
+func (r *rig) change(what, want, content string) {
+	r.t.Helper()
+	before := r.settled("")
+	if got := disturbed(r.plan(content)); got != want {
+		r.t.Errorf("%s: the plan disturbs %q, want %q", what, got, want)
+	}
+	r.save(content)
+	after := r.settled(before.Revision.Running)
+	if got := changed(pids(before), pids(after)); got != want {
+		r.t.Errorf("%s: disturbed %q, want %q", what, got, want)
+	}
+	if _, code := r.zeekrec("plan", "--detailed-exitcode"); code != 0 {
+		r.t.Errorf("%s: something is left to do afterwards (exit %d)", what, code)
+	}
+}
+
+func copyOf(m map[string]string) map[string]string {
+	c := map[string]string{}
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}
+
+// builds are made once for all tests.
+func build(t *testing.T, pkg string, ldflags string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", ldflags, "-o", out, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Dir = "../.."
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build %s: %v\n%s", pkg, err, b)
+	}
+	return out
+}
+
+// realZeek finds a Zeek that is one.
+func realZeek() (string, bool) {
+	path, err := exec.LookPath("zeek")
+	if err != nil {
+		path = "/opt/zeek/bin/zeek"
+	}
+	out, err := exec.Command(path, "--version").CombinedOutput()
+	return path, err == nil && !bytes.Contains(out, []byte("stand-in"))
+}
+
+// TestLife is the life of a cluster, with the stand-in everywhere and with Zeek where there is one: what
+// changes restarts, what does not keeps its pid, what is killed returns, what cannot be read stops nothing.
+func TestLife(t *testing.T) {
+	bin := build(t, "./cmd/zeekrec", "-s -w")
+	other := build(t, "./cmd/zeekrec", "-s -w -X github.com/zeekrec/zeekrec/desired/launch.format=another")
+	t.Run("stand-in", func(t *testing.T) {
+		life(t, newRig(t, bin, build(t, "./testdata/zeek", "-s -w")), other, "env = ZEEK_STANDIN_EXIT=3@0.3\n")
+	})
+	t.Run("zeek", func(t *testing.T) {
+		zeek, ok := realZeek()
+		if !ok {
+			t.Skip("needs a real Zeek on the PATH or in /opt/zeek/bin")
+		}
+		life(t, newRig(t, bin, zeek), other, "scripts = die\n")
+	})
+}
+
+func life(t *testing.T, r *rig, other, die string) {
+	workers := map[string]string{"worker-1": "", "worker-2": "", "worker-3": ""}
+	iface := "lo"
+	if r.netns != "" {
+		iface = "zr0"
+		r.must(exec.Command("ip", "netns", "exec", r.netns, "ip", "link", "add", "zr0", "type", "veth", "peer", "name", "zr1"))
+		r.must(exec.Command("ip", "netns", "exec", r.netns, "ip", "link", "set", "zr0", "up"))
+		r.must(exec.Command("ip", "netns", "exec", r.netns, "ip", "link", "set", "zr1", "up"))
+	}
+	r.save(config{workers: workers}.String())
+	r.start()
+	r.settled("")
+
+	// Adding, changing, removing.
+	workers = copyOf(workers)
+	workers["worker-4"] = ""
+	r.change("add a worker", "manager worker-4", config{workers: workers}.String())
+	if r.netns != "" {
+		workers = copyOf(workers)
+		workers["worker-1"] = "interface = zr0\n"
+		r.change("change an interface", "worker-1", config{workers: workers}.String())
+	}
+	workers = copyOf(workers)
+	delete(workers, "worker-4")
+	r.change("remove a worker", "-worker-4", config{workers: workers}.String())
+	workers = copyOf(workers)
+	workers["worker-2"] = "env = A=1\n"
+	r.change("change env", "worker-2", config{workers: workers}.String())
+	r.change("a comment", "", config{workers: workers}.String()+"\n# nothing\n")
+
+	t.Run("kill -9 of a worker", func(t *testing.T) {
+		before := pids(r.settled(""))
+		began := time.Now()
+		if err := syscall.Kill(before["worker-3"], syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		c := r.cluster("a new one runs", 10*time.Second, func(c engine.ClusterStatus) error {
+			if p := pids(c)["worker-3"]; p == 0 || p == before["worker-3"] {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		if took := time.Since(began); took > 1500*time.Millisecond {
+			t.Errorf("a new one after %s", took)
+		} else {
+			t.Logf("a new one is seen after %s", took)
+		}
+		if got := changed(before, pids(c)); got != "worker-3" {
+			t.Errorf("also disturbed: %q", got)
+		}
+		r.settled("")
+		if out, _ := r.zeekrec("history", "--json"); !strings.Contains(out, `"drift"`) || !strings.Contains(out, "worker-3") {
+			t.Errorf("no drift in the history:\n%s", out)
+		}
+	})
+
+	t.Run("kill -9 of zeekrec", func(t *testing.T) {
+		before := pids(r.settled(""))
+		r.kill(syscall.SIGKILL)
+		for n, p := range before {
+			if syscall.Kill(p, 0) != nil {
+				t.Errorf("%s is gone with zeekrec", n)
+			}
+		}
+		if err := syscall.Kill(before["proxy-1"], syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		c := r.settled("")
+		if got := changed(before, pids(c)); got != "proxy-1" {
+			t.Errorf("disturbed: %q, want proxy-1, which crashed meanwhile", got)
+		}
+	})
+
+	t.Run("a zeekrec that renders everything differently", func(t *testing.T) {
+		before := pids(r.settled(""))
+		r.kill(syscall.SIGTERM)
+		mine := r.bin
+		r.bin = other
+		r.start()
+		c := r.cluster("all are outdated", 20*time.Second, func(c engine.ClusterStatus) error {
+			for _, x := range c.Resources {
+				if len(x.Outdated) == 0 {
+					return fmt.Errorf("%s is not", x.Name)
+				}
+			}
+			return nil
+		})
+		if got := changed(before, pids(c)); got != "" {
+			t.Errorf("disturbed: %q", got)
+		}
+		if _, code := r.zeekrec("plan", "--detailed-exitcode"); code != 0 {
+			t.Errorf("the plan is not empty (exit %d)", code)
+		}
+		r.kill(syscall.SIGTERM)
+		r.bin = mine
+		r.start()
+	})
+
+	if r.netns != "" {
+		t.Run("an interface is deleted and made again", func(t *testing.T) {
+			before := pids(r.settled(""))
+			ip := func(args ...string) { r.must(exec.Command("ip", append([]string{"netns", "exec", r.netns, "ip", "link"}, args...)...)) }
+			ip("del", iface)
+			r.cluster("it is noticed", 15*time.Second, func(c engine.ClusterStatus) error {
+				if c.Healthy {
+					return errors.New("still healthy")
+				}
+				return nil
+			})
+			ip("add", iface, "type", "veth", "peer", "name", "zr1")
+			ip("set", iface, "up")
+			ip("set", "zr1", "up")
+			c := r.settled("")
+			if got := changed(before, pids(c)); got != "worker-1" {
+				t.Errorf("disturbed: %q, want worker-1", got)
+			}
+		})
+	}
+
+	t.Run("what cannot be read stops nothing", func(t *testing.T) {
+		before := pids(r.settled(""))
+		good, err := os.ReadFile(r.path("clusters", "dmz.cfg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		clusters, away := r.path("clusters"), r.path("away")
+		for _, tt := range []struct {
+			name      string
+			break_    func()
+			mend      func()
+			complains func(*engine.Status) bool
+		}{
+			{"a syntax error", func() { r.save("[manager\nrole = manager\n") }, func() { r.save(string(good)) }, invalid},
+			{"an unknown role", func() { r.save(strings.Replace(string(good), "role = worker", "role = wroker", 1)) }, func() { r.save(string(good)) }, invalid},
+			{"an empty file", func() { r.save("") }, func() { r.save(string(good)) }, func(s *engine.Status) bool {
+				return invalid(s) || s.Clusters[0].Waiting != ""
+			}},
+			{"the folder renamed away", func() { rename(t, clusters, away) }, func() { rename(t, away, clusters) }, unreadable},
+			{"a symlink loop in its place", func() {
+				rename(t, clusters, away)
+				if err := os.Symlink(clusters, clusters); err != nil {
+					t.Fatal(err)
+				}
+			}, func() {
+				if err := os.Remove(clusters); err != nil {
+					t.Fatal(err)
+				}
+				rename(t, away, clusters)
+			}, unreadable},
+		} {
+			tt.break_()
+			var since *time.Time
+			r.eventually(tt.name+" is seen", 15*time.Second, func() error {
+				s, err := r.status()
+				if err != nil {
+					return err
+				}
+				if !tt.complains(s) {
+					return errors.New("nobody complains")
+				}
+				since = s.Source.Since
+				return nil
+			})
+			_ = since
+			if _, err := r.status(); err != nil {
+				t.Fatal(err)
+			}
+			tt.mend()
+			c := r.settled("")
+			if got := changed(before, pids(c)); got != "" {
+				t.Errorf("%s: disturbed %q", tt.name, got)
+			}
+		}
+	})
+
+	t.Run("200 edits", func(t *testing.T) {
+		before := pids(r.settled(""))
+		w := copyOf(workers)
+		for i := range 200 {
+			w["worker-3"] = fmt.Sprintf("env = N=%d\n", i)
+			content := config{workers: w}.String()
+			switch i % 3 {
+			case 0:
+				r.save(content)
+			case 1: // truncate, and write in two pieces
+				f, err := os.OpenFile(r.path("clusters", "dmz.cfg"), os.O_WRONLY|os.O_TRUNC, 0o644)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.WriteString(f, content[:len(content)/2])
+				_, _ = io.WriteString(f, content[len(content)/2:])
+				_ = f.Close()
+			case 2: // remove, and write anew
+				_ = os.Remove(r.path("clusters", "dmz.cfg"))
+				if err := os.WriteFile(r.path("clusters", "dmz.cfg"), []byte(content), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(10 * time.Millisecond) // the pace of the editor
+		}
+		c := r.cluster("it ends on the last edit", 30*time.Second, func(c engine.ClusterStatus) error {
+			env, _ := r.zeekrec("plan", "--detailed-exitcode")
+			if !c.Synced || !c.Healthy || !r.has("worker-3", "N=199") {
+				return fmt.Errorf("synced %t, healthy %t: %s", c.Synced, c.Healthy, env)
+			}
+			return nil
+		})
+		workers = w
+		if got := changed(before, pids(c)); got != "worker-3" {
+			t.Errorf("disturbed: %q", got)
+		}
+	})
+
+	t.Run("a revision whose workers die at once", func(t *testing.T) {
+		before := r.settled("")
+		if err := os.MkdirAll(r.path("clusters", "dmz"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(die, "die\n") {
+			if err := os.WriteFile(r.path("clusters", "dmz", "die.zeek"), []byte("event zeek_init() { exit(3); }\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			before = r.settled(before.Revision.Running) // NAME/ is new: everybody has it now
+		}
+		w := map[string]string{}
+		for n, lines := range workers {
+			var keep []string
+			for l := range strings.Lines(lines) {
+				if !strings.HasPrefix(l, "env") {
+					keep = append(keep, l)
+				}
+			}
+			w[n] = strings.Join(keep, "") + die
+		}
+		r.save(config{workers: w}.String())
+		c := r.cluster("it is reverted and quarantined", 60*time.Second, func(c engine.ClusterStatus) error {
+			if c.Quarantined == "" || !c.Healthy || c.Rollout != nil || c.Revision.Running != before.Revision.Running {
+				return fmt.Errorf("quarantined %q, healthy %t, running %s: %s", c.Quarantined, c.Healthy, c.Revision.Running, c.Reason)
+			}
+			return nil
+		})
+		if got := changed(pids(before), pids(c)); got != "worker-1" {
+			t.Errorf("disturbed: %q, want the first worker alone", got)
+		}
+		r.save(config{workers: workers}.String())
+		r.settled("")
+	})
+
+	t.Run("memory", func(t *testing.T) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.run.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for l := range strings.Lines(string(b)) {
+			if strings.HasPrefix(l, "VmRSS") || strings.HasPrefix(l, "VmHWM") {
+				t.Log(strings.TrimSpace(l))
+			}
+		}
+	})
+
+	r.kill(syscall.SIGTERM)
+	if n := len(r.marked()); n != 6 {
+		t.Errorf("%d nodes run on after zeekrec has ended, want 6", n)
+	}
+}
+
+// has looks into the environment that a running node was started with.
+func (r *rig) has(node, value string) bool {
+	s, err := r.status()
+	if err != nil {
+		return false
+	}
+	for _, c := range s.Clusters {
+		if p := pids(c)[node]; p != 0 {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p))
+			return err == nil && bytes.Contains(b, []byte("\x00"+value+"\x00")) || bytes.HasPrefix(b, []byte(value+"\x00"))
+		}
+	}
+	return false
+}
+
+func invalid(s *engine.Status) bool    { return s.Source.State == "invalid" && s.Source.Since != nil }
+func unreadable(s *engine.Status) bool { return s.Source.State == "error" && s.Source.Since != nil }
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
