@@ -12,6 +12,10 @@ const maxDepth = 10
 // would otherwise grow a few lines into gigabytes.
 const maxWork = 16 << 20
 
+// workPerValue is what interpolating a value costs beyond its characters: each key of [DEFAULT] is interpolated for
+// each section.
+const workPerValue = 64
+
 // resolver interpolates values as configparser.BasicInterpolation does.
 type resolver struct {
 	defaults *section
@@ -32,11 +36,15 @@ func (r *resolver) find(sec *section, key string) *entry {
 	return r.defaults.index[key]
 }
 
+// exhausted reports whether there was too much to do: from then on every value with references is a problem.
+func (r *resolver) exhausted() bool { return r.work > maxWork }
+
 // resolve returns the value of an entry as seen from a section.
 func (r *resolver) resolve(sec *section, e *entry) (string, *problem) {
 	if !strings.Contains(e.value, "%") {
 		return e.value, nil
 	}
+	r.work += workPerValue
 	var out strings.Builder
 	if p := r.expand(&out, sec, e.value, 1); p != nil {
 		return "", p
@@ -48,8 +56,8 @@ func (r *resolver) expand(out *strings.Builder, sec *section, rest string, depth
 	if depth > maxDepth {
 		return &problem{"interpolation", fmt.Sprintf("references lead on to references more than %d deep", maxDepth), "do they go round in a circle? write the value out"}
 	}
-	if r.work += len(rest) + 1; r.work > maxWork {
-		return &problem{"interpolation", "the references of this file grow too large", "write values out"}
+	if r.work += len(rest) + 1; r.exhausted() {
+		return tooMuch()
 	}
 	for rest != "" {
 		i := strings.IndexByte(rest, '%')
@@ -82,29 +90,38 @@ func (r *resolver) expand(out *strings.Builder, sec *section, rest string, depth
 // refer appends what %(key)s stands for.
 func (r *resolver) refer(out *strings.Builder, sec *section, key string, depth int) *problem {
 	e := r.find(sec, key)
-	switch {
-	case e == nil:
-		hint := "state it in the same section or in [DEFAULT], or write %% for a percent sign"
-		var known []string
-		for _, s := range []*section{sec, r.defaults} {
-			for _, o := range s.entries {
-				known = append(known, o.key)
-			}
-		}
-		if near := closest(key, known); near != "" {
-			hint = fmt.Sprintf("did you mean %%(%s)s?", near)
-		}
-		return &problem{"interpolation", fmt.Sprintf("%%(%s)s refers to a key that is neither in the section nor in [DEFAULT]", clip(key, 120)), hint}
-	case !e.hasValue:
-		return &problem{"interpolation", fmt.Sprintf("%%(%s)s refers to the key on line %d, which has no value", clip(key, 120), e.line), "give it one"}
+	if e == nil {
+		return r.dangling(sec, key)
 	}
 	r.used[e] = true
+	if !e.hasValue {
+		return &problem{"interpolation", fmt.Sprintf("%%(%s)s refers to the key on line %d, which has no value", clip(key, 120), e.line), "give it one"}
+	}
 	if strings.Contains(e.value, "%") {
 		return r.expand(out, sec, e.value, depth+1)
 	}
-	if r.work += len(e.value) + 1; r.work > maxWork {
-		return &problem{"interpolation", "the references of this file grow too large", "write values out"}
+	if r.work += len(e.value) + 1; r.exhausted() {
+		return tooMuch()
 	}
 	out.WriteString(e.value)
 	return nil
+}
+
+// dangling is the problem of a reference to nothing.
+func (r *resolver) dangling(sec *section, key string) *problem {
+	hint := "state it in the same section or in [DEFAULT], or write %% for a percent sign"
+	var known []string
+	for _, s := range []*section{sec, r.defaults} {
+		for _, e := range s.entries[:min(len(s.entries), maxCandidates/2)] {
+			known = append(known, e.key)
+		}
+	}
+	if near := closest(key, known); near != "" {
+		hint = fmt.Sprintf("did you mean %%(%s)s?", near)
+	}
+	return &problem{"interpolation", fmt.Sprintf("%%(%s)s refers to a key that is neither in the section nor in [DEFAULT]", clip(key, 120)), hint}
+}
+
+func tooMuch() *problem {
+	return &problem{"interpolation", "the references of this file grow too large", "write values out"}
 }

@@ -27,8 +27,11 @@ type nodeReader struct {
 // is bad, which was reported.
 func (r *nodeReader) text(key string) (value string, line int, ok, bad bool) {
 	e := r.resolver.find(r.sec, key)
-	if e == nil || !e.hasValue {
+	switch {
+	case e == nil:
 		return "", r.sec.line, false, false
+	case !e.hasValue:
+		return "", e.line, false, false
 	}
 	value, prob := r.resolver.resolve(r.sec, e)
 	if prob != nil {
@@ -109,10 +112,9 @@ func (r *nodeReader) role() {
 		r.noRole(line)
 		return
 	}
-	name := value[strings.LastIndex(value, "::")+1:]
-	name = strings.TrimPrefix(name, ":")
-	name = name[strings.LastIndexByte(name, '.')+1:]
-	name = strings.ToUpper(name)
+	scopes := strings.Split(value, "::")
+	name := scopes[len(scopes)-1]
+	name = strings.ToUpper(name[strings.LastIndexByte(name, '.')+1:])
 	r.node.Role = desired.Role(strings.ToLower(name))
 	switch name {
 	case "MANAGER", "LOGGER", "PROXY", "WORKER":
@@ -125,7 +127,7 @@ func (r *nodeReader) role() {
 		} else if strings.Contains(value, "\n") {
 			hint = "the value goes on over several lines: what is indented deeper than its key continues it"
 		}
-		r.rep.error(line, "unknown-role", meant("role", value, []string{"manager", "logger", "proxy", "worker"}), hint)
+		r.rep.error(line, "unknown-role", meant("role", value, "", []string{"manager", "logger", "proxy", "worker"}), hint)
 	}
 }
 
@@ -190,11 +192,14 @@ func (r *nodeReader) scripts() {
 }
 
 func (r *nodeReader) netInterface() {
-	value, line, ok, _ := r.text("interface")
+	value, line, ok, bad := r.text("interface")
+	if bad {
+		value = r.resolver.find(r.sec, "interface").value // as it stands there, so that none is missing
+	}
+	r.node.Interface = value
 	if !ok {
 		return
 	}
-	r.node.Interface = value
 	switch {
 	case strings.Contains(value, "\n"):
 		r.bad(line, "continued-value", "the interface goes on over several lines: "+quote(value), "the lines that follow are indented deeper than interface; indent them alike")
@@ -222,7 +227,7 @@ func (r *nodeReader) cpuAffinity() {
 	case n == math.MaxInt || n == -math.MaxInt:
 		r.bad(line, "bad-cpu", fmt.Sprintf("cpu_affinity %s is too large", clip(value, 40)), "write the number of a CPU")
 		return
-	case n < 0:
+	case n < 0 || n > maxCPU:
 		r.rep.warn(line, "bad-cpu", fmt.Sprintf("node %s: there is no CPU %d", quote(r.sec.name), n), "the first CPU is 0; leave cpu_affinity out to use all")
 	}
 	r.node.CPUAffinity = &n
@@ -251,7 +256,6 @@ func (r *nodeReader) env() {
 			continue
 		case k == "":
 			r.bad(line, "bad-env", fmt.Sprintf("env has %s, which has no name", quote(w)), "write NAME=VALUE")
-			continue
 		case reservedEnv(k):
 			r.bad(line, "reserved-env", k+" in env would break what zeekrec itself sets", "remove it; files beside the configuration belong into the folder "+r.name+"/, which is on ZEEKPATH")
 		}
@@ -300,6 +304,9 @@ func (r *nodeReader) others() {
 		}
 	}
 	for _, e := range r.inherited {
+		if r.resolver.exhausted() {
+			return // which was reported
+		}
 		if r.sec.index[e.key] == nil {
 			check(e)
 		}
@@ -316,7 +323,7 @@ func (p *parser) unknownKeys() {
 		if isNodeKey(e.key) || e.key == "type" || e.key == "state" || p.resolver.used[e] {
 			return
 		}
-		p.rep.warn(e.line, "unknown-key", meant("key", e.key, nodeKeyNames()), "it is ignored; the keys of a node are "+one(nodeKeyNames()))
+		p.rep.warn(e.line, "unknown-key", meant("key", e.key, "", nodeKeyNames()), "it is ignored; the keys of a node are "+one(nodeKeyNames()))
 	}
 	for _, sec := range p.doc.sections {
 		if sec.name != instancesSection {

@@ -30,7 +30,7 @@ func newReport(file string) *report {
 
 // add notes a diagnostic; one that is there already (a key of [DEFAULT] is met once in each section) is not repeated.
 func (r *report) add(sev desired.Severity, line int, code, message, hint string) {
-	d := desired.Diagnostic{File: r.file, Line: line, Severity: sev, Code: code, Message: clip(message, maxMessage), Hint: clip(hint, maxMessage)}
+	d := desired.Diagnostic{File: r.file, Line: line, Severity: sev, Code: code, Message: oneLine(message), Hint: oneLine(hint)}
 	if !r.seen[d] {
 		r.seen[d] = true
 		r.list = append(r.list, d)
@@ -67,6 +67,9 @@ func (r *report) diagnostics() []desired.Diagnostic {
 		Hint:    "mend these first",
 	})
 }
+
+// oneLine keeps a message in one line of bearable length, whatever it repeats of the file.
+func oneLine(s string) string { return strings.ReplaceAll(clip(s, maxMessage), "\n", `\n`) }
 
 // clip shortens s to about n bytes, at a character.
 func clip(s string, n int) string {

@@ -31,8 +31,8 @@ type entry struct {
 	parts    []string
 }
 
-// maxElements bounds sections and keys together.
-const maxElements = 20_000
+// maxElements bounds sections and keys together, with room for 10,000 nodes of many keys.
+const maxElements = 200_000
 
 const (
 	defaultSection   = "DEFAULT"
@@ -66,6 +66,7 @@ func scan(text string, rep *report) *document {
 		s.doc.lines++
 		s.line(raw, s.doc.lines)
 		if s.count > maxElements {
+			rep.list = nil // whatever else is wrong
 			rep.error(s.doc.lines, "too-large", fmt.Sprintf("more than %d sections and keys", maxElements), "this cannot be one cluster; is it the right file?")
 			return nil
 		}

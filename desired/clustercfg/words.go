@@ -79,8 +79,8 @@ func distance(a, b []rune) int {
 }
 
 // meant words an unknown thing and, where one is near, what was meant: unknown key "rol": did you mean "role"?
-func meant(what, word string, candidates []string) string {
-	text := fmt.Sprintf("unknown %s %s", what, quote(word))
+func meant(what, word, where string, candidates []string) string {
+	text := fmt.Sprintf("unknown %s %s%s", what, quote(word), where)
 	if near := closest(word, candidates); near != "" {
 		text += fmt.Sprintf(": did you mean %q?", near)
 	}
