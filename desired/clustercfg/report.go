@@ -13,6 +13,9 @@ import (
 // maxDiagnostics of one file: nobody reads more, and a file of junk must not become a flood.
 const maxDiagnostics = 200
 
+// maxKept diagnostics of one severity are looked at; further ones are only counted.
+const maxKept = 5 * maxDiagnostics
+
 // maxMessage bounds what a diagnostic repeats of the file.
 const maxMessage = 500
 
@@ -22,17 +25,23 @@ type report struct {
 	lines int // of the file
 	list  []desired.Diagnostic
 	seen  map[desired.Diagnostic]bool
+	count map[desired.Severity]int
 }
 
 func newReport(file string) *report {
-	return &report{file: file, seen: map[desired.Diagnostic]bool{}}
+	return &report{file: file, seen: map[desired.Diagnostic]bool{}, count: map[desired.Severity]int{}}
 }
 
 // add notes a diagnostic; one that is there already (a key of [DEFAULT] is met once in each section) is not repeated.
 func (r *report) add(sev desired.Severity, line int, code, message, hint string) {
+	if r.count[sev] >= maxKept {
+		r.count[sev]++
+		return
+	}
 	d := desired.Diagnostic{File: r.file, Line: line, Severity: sev, Code: code, Message: oneLine(message), Hint: oneLine(hint)}
 	if !r.seen[d] {
 		r.seen[d] = true
+		r.count[sev]++
 		r.list = append(r.list, d)
 	}
 }
@@ -54,18 +63,33 @@ func (r *report) info(line int, code, message, hint string) {
 func (r *report) diagnostics() []desired.Diagnostic {
 	list := r.list
 	desired.SortDiagnostics(list)
-	if len(list) <= maxDiagnostics {
+	severities := []desired.Severity{desired.Error, desired.Warning, desired.Info}
+	total, worst := 0, desired.Severity("")
+	for _, sev := range severities {
+		if total += r.count[sev]; total > maxDiagnostics && worst == "" {
+			worst = sev // of what is left out
+		}
+	}
+	if total <= maxDiagnostics {
 		return list
 	}
-	rank := map[desired.Severity]int{desired.Error: 0, desired.Warning: 1, desired.Info: 2}
-	slices.SortStableFunc(list, func(a, b desired.Diagnostic) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
-	kept, rest := slices.Clone(list[:maxDiagnostics]), list[maxDiagnostics:]
+	slices.SortStableFunc(list, func(a, b desired.Diagnostic) int {
+		return cmp.Compare(slices.Index(severities, a.Severity), slices.Index(severities, b.Severity))
+	})
+	kept := slices.Clone(list[:maxDiagnostics])
 	desired.SortDiagnostics(kept)
 	return append(kept, desired.Diagnostic{
-		File: r.file, Line: r.lines, Severity: rest[0].Severity, Code: "too-many",
-		Message: fmt.Sprintf("%d more are not shown", len(rest)),
+		File: r.file, Line: r.lines, Severity: worst, Code: "too-many",
+		Message: fmt.Sprintf("%d more are not shown", total-maxDiagnostics),
 		Hint:    "mend these first",
 	})
+}
+
+// only drops whatever else was found.
+func (r *report) only() {
+	r.list = nil
+	clear(r.seen)
+	clear(r.count)
 }
 
 // oneLine keeps a message in one line of bearable length, whatever it repeats of the file.

@@ -66,7 +66,7 @@ func scan(text string, rep *report) *document {
 		s.doc.lines++
 		s.line(raw, s.doc.lines)
 		if s.count > maxElements {
-			rep.list = nil // whatever else is wrong
+			rep.only()
 			rep.error(s.doc.lines, "too-large", fmt.Sprintf("more than %d sections and keys", maxElements), "this cannot be one cluster; is it the right file?")
 			return nil
 		}
