@@ -391,11 +391,9 @@ func fanoutKey(c *Cluster, n *Node) string {
 	return c.Name + "/" + n.Interface
 }
 
-// brokerInstance is where the cluster's broker runs: where the file says, else with the manager.
+// brokerInstance is where the cluster's broker runs: with the manager, whose thread it is until zeekrec has
+// a broker of its own.
 func brokerInstance(c *Cluster) string {
-	if c.Settings.Broker.Instance != "" && c.Settings.Broker.Mode == "standalone" {
-		return c.Settings.Broker.Instance
-	}
 	for _, n := range c.Nodes {
 		if n.Role == RoleManager {
 			return n.Instance

@@ -11,8 +11,8 @@ import (
 	"github.com/zeekrec/zeekrec/desired"
 )
 
-// maxFile is far beyond any cluster: 10,000 nodes with three short keys each fit.
-const maxFile = 1 << 20
+// maxFile is far beyond any cluster: 10,000 nodes with 400 bytes each fit.
+const maxFile = 4 << 20
 
 // Parse reads one file. host is the name of the instance that a file without instances means
 // ("agent-<hostname>").
@@ -53,7 +53,7 @@ func readable(f desired.ClusterFile, rep *report) (string, bool) {
 		rep.error(0, "unreadable", fmt.Sprintf("cannot read the file: %v", f.Err), "check that it exists and who may read it")
 		return "", false
 	case len(data) > maxFile:
-		rep.error(0, "too-large", fmt.Sprintf("a cluster.cfg this large is a mistake: %d bytes, the limit is 1 MiB", len(data)), "is it the right file?")
+		rep.error(0, "too-large", fmt.Sprintf("a cluster.cfg this large is a mistake: %d bytes, the limit is 4 MiB", len(data)), "is it the right file?")
 		return "", false
 	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
 		rep.error(1, "not-utf-8", "the file is UTF-16", "save as UTF-8")

@@ -70,7 +70,7 @@ func TestNotACluster(t *testing.T) {
 	}{
 		{"unreadable", desired.ClusterFile{Err: fs.ErrPermission}, 0, "unreadable", "permission denied"},
 		{"loop", desired.ClusterFile{Err: errors.New("too many levels of symbolic links")}, 0, "unreadable", "symbolic links"},
-		{"10 MB", desired.ClusterFile{Data: make([]byte, 10_000_000)}, 0, "too-large", "a cluster.cfg this large is a mistake: 10000000 bytes, the limit is 1 MiB"},
+		{"10 MB", desired.ClusterFile{Data: make([]byte, 10_000_000)}, 0, "too-large", "a cluster.cfg this large is a mistake: 10000000 bytes, the limit is 4 MiB"},
 		{"many keys", desired.ClusterFile{Data: []byte("[m]\n" + strings.Repeat("a\n", 210_000))}, 200_001, "too-large", "more than 200000 sections and keys"},
 		{"many sections", desired.ClusterFile{Data: []byte(strings.Repeat("[m]\n", 210_000))}, 200_001, "too-large", "more than 200000 sections and keys"},
 		{"many own keys", desired.ClusterFile{Data: []byte("[zeekrec]\n" + strings.Repeat("a=\n", 210_000))}, 200_001, "too-large", "more than 200000 sections and keys"},
