@@ -124,14 +124,7 @@ func (e *Engine) begin(ctx context.Context, name string, w *work, h *History, ta
 	case h.Good == target.ID:
 		r.Cause = string(plan.Actions[0].Cause)
 	}
-	for i := range plan.Actions {
-		if i == 50 {
-			r.Actions = append(r.Actions, fmt.Sprintf("… and %d more", len(plan.Actions)-i))
-			break
-		}
-		a := &plan.Actions[i]
-		r.Actions = append(r.Actions, fmt.Sprintf("%s %s (%s)", a.Kind, a.Resource, reasonText(a.Reasons)))
-	}
+	r.Actions = actionTexts(plan.Actions)
 	if !e.record(ctx, &Record{Kind: KindRollout, Cluster: name, Revision: target.ID, By: "zeekrec", Rollout: &r}) {
 		return false
 	}
@@ -141,6 +134,28 @@ func (e *Engine) begin(ctx context.Context, name string, w *work, h *History, ta
 	w.rollout = &rollout{RolloutRecord: r, began: now, target: target.ID, checked: map[string]bool{}}
 	w.unblock()
 	return true
+}
+
+// actionTexts are the actions in words, for the journal: what is disturbed or new first, and of very many
+// the first fifty.
+func actionTexts(as []reconciler.Action) []string {
+	var out []string
+	updates := 0
+	for i := range as {
+		a := &as[i]
+		if a.Kind == desired.Update {
+			updates++
+			continue
+		}
+		out = append(out, fmt.Sprintf("%s %s (%s)", a.Kind, a.Resource, reasonText(a.Reasons)))
+	}
+	if n := len(out) - 50; n > 0 {
+		out = append(out[:50], fmt.Sprintf("%d more", n))
+	}
+	if updates > 0 {
+		out = append(out, fmt.Sprintf("update %d in place", updates))
+	}
+	return out
 }
 
 func reasonText(rs []reconciler.Reason) string {
