@@ -47,7 +47,7 @@ from. Held by the prune guard, a suspension or a rollback: 4.`,
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long to wait")
 	a.nameFlag(fl)
 	a.zeekFlag(fl)
-	a.logFlags(fl, "warn")
+	a.logFlags(fl, "error")
 	return c
 }
 
@@ -159,7 +159,7 @@ func (p *applying) wait(ctx context.Context, status statusFunc, looked, began ti
 	var v verdict
 	s, err := waitStatus(ctx, status, func(s *engine.Status) bool {
 		p.watch.show(s)
-		v = judge(s, p.cluster, looked, began)
+		v = judge(s, p.cluster, p.confirmCluster != "", looked, began)
 		return v.decided()
 	})
 	if err != nil {

@@ -47,7 +47,7 @@ they have stopped, and ends.`,
 	f.DurationVar(&timeout, "timeout", 5*time.Minute, "without a running zeekrec: how long to wait")
 	a.nameFlag(f)
 	a.zeekFlag(f)
-	a.logFlags(f, "warn")
+	a.logFlags(f, "error")
 	return c
 }
 

@@ -12,7 +12,6 @@ import (
 type progress struct {
 	a        *app
 	quiet    bool
-	began    bool
 	nodes    map[string]string // what was said last of a node
 	rollouts map[string]string // the rollout of a cluster
 }
@@ -21,7 +20,7 @@ func newProgress(a *app, quiet bool) *progress {
 	return &progress{a: a, quiet: quiet, nodes: map[string]string{}, rollouts: map[string]string{}}
 }
 
-// show tells what is new. What is as it should be at the first look is no news.
+// show tells what is new. A node that runs when it is first seen is no news.
 func (p *progress) show(s *engine.Status) {
 	if p.quiet {
 		return
@@ -40,7 +39,8 @@ func (p *progress) show(s *engine.Status) {
 			key := c.Name + "/" + c.Resources[j].Name
 			delete(gone, key)
 			text := nodeText(&c.Resources[j])
-			if was := p.nodes[key]; was != text && (p.began || c.Resources[j].State != observed.Running) {
+			was, known := p.nodes[key]
+			if was != text && (known || c.Resources[j].State != observed.Running) {
 				p.a.say("%s %s", key, text)
 			}
 			p.nodes[key] = text
@@ -50,7 +50,6 @@ func (p *progress) show(s *engine.Status) {
 		p.a.say("%s is gone", key)
 		delete(p.nodes, key)
 	}
-	p.began = true
 }
 
 func nodeText(r *engine.ResourceStatus) string {
@@ -60,7 +59,16 @@ func nodeText(r *engine.ResourceStatus) string {
 	}
 	if r.Reason != "" {
 		first, _, _ := strings.Cut(r.Reason, "\n")
-		text += ": " + first
+		text += ": " + clip(first)
 	}
 	return text
+}
+
+// clip keeps a line of progress a line.
+func clip(s string) string {
+	const most = 160
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
 }

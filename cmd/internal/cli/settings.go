@@ -39,7 +39,7 @@ func settable() []string {
 }
 
 func (a *app) globalFlags(f *pflag.FlagSet) {
-	f.StringVar(&a.settings.file, "settings", defaultSettings, "the settings `FILE`")
+	f.StringVar(&a.settings.file, "settings", defaultSettings, "the settings `FILE`; empty for none")
 	f.StringVar(&a.settings.stateDir, "state-dir", a.defaultStateDir(), "the `DIR` that holds the state and the socket")
 	f.StringVar(&a.settings.color, "color", "auto", "`WHEN` to use colour: auto, always, never")
 	f.StringVar(&a.settings.source, "source", defaultSource, "the source where a command is given none")
@@ -109,6 +109,11 @@ func (a *app) readSettings(cmd *cobra.Command) error {
 			if err := flags.Set(name, v); err != nil {
 				return usage(fmt.Errorf("cannot use %s = %s of %s: %w", name, v, a.settings.file, err))
 			}
+			continue
+		}
+		// Commands share the variable behind a flag, and not its default.
+		if err := f.Value.Set(f.DefValue); err != nil {
+			return usage(fmt.Errorf("cannot use the default of --%s: %w", name, err))
 		}
 	}
 	return a.checkSettings(flags)
@@ -137,6 +142,9 @@ func (a *app) checkSettings(flags *pflag.FlagSet) error {
 
 // readSettingsFile returns what a settings file says. One that was asked for has to be there.
 func readSettingsFile(path string, stated bool) (map[string]string, error) {
+	if path == "" {
+		return nil, nil // none is wanted
+	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && !stated {
 		return nil, nil

@@ -20,9 +20,9 @@ type verdict struct {
 func (v *verdict) decided() bool { return len(v.pending) == 0 }
 
 // judge reads a status: which clusters are as they should be, which never will be, and which are on their
-// way. Only cluster counts where it is not empty. The source has to have been looked at since the one time;
+// way. Only cluster counts where it is not empty; removal says that it may be gone. The source has to have been looked at since the one time;
 // failures of rollouts count since the other.
-func judge(s *engine.Status, cluster string, looked, began time.Time) verdict {
+func judge(s *engine.Status, cluster string, removal bool, looked, began time.Time) verdict {
 	var v verdict
 	if s.Source.CheckedAt.IsZero() || s.Source.CheckedAt.Before(looked) {
 		v.pending = append(v.pending, "the source has not been looked at yet")
@@ -43,7 +43,7 @@ func judge(s *engine.Status, cluster string, looked, began time.Time) verdict {
 		found = true
 		v.judge(c, began)
 	}
-	if cluster != "" && !found && s.Source.State != "error" {
+	if cluster != "" && !found && !removal && s.Source.State != "error" {
 		v.failed = append(v.failed, "there is no cluster "+cluster)
 	}
 	return v
@@ -110,7 +110,10 @@ func summary(s *engine.Status, only string) string {
 		}
 		fmt.Fprintf(&b, "%s: revision %s runs, %d of %d nodes healthy\n", c.Name, rev, healthy, len(c.Resources))
 	}
-	if b.Len() == 0 {
+	switch {
+	case b.Len() == 0 && only != "":
+		return only + ": removed, nothing of it runs\n"
+	case b.Len() == 0:
 		return "no clusters\n"
 	}
 	return b.String()

@@ -50,9 +50,9 @@ func Offline(stateDir, instance string, at time.Time) (*engine.World, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the state folder: %w", err)
 	}
-	report := observed.Report{Instance: instance, At: at}
+	report := observed.Report{Instance: instance, At: at, Host: observed.Host{Zeek: map[string]observed.Zeek{}}}
 	for _, d := range dirs {
-		r, ok, err := lookAt(d)
+		r, ok, err := lookAt(d, report.Host.Zeek)
 		if err != nil {
 			return nil, err
 		}
@@ -65,8 +65,8 @@ func Offline(stateDir, instance string, at time.Time) (*engine.World, error) {
 	return w, nil
 }
 
-// lookAt reads the records of one resource.
-func lookAt(dir string) (o observed.Resource, ok bool, err error) {
+// lookAt reads the records of one resource, and notes the Zeek that it was started with.
+func lookAt(dir string, zeeks map[string]observed.Zeek) (o observed.Resource, ok bool, err error) {
 	var t told
 	var r running
 	isTold, err := readRecord(filepath.Join(dir, "told.json"), &t)
@@ -95,6 +95,10 @@ func lookAt(dir string) (o observed.Resource, ok bool, err error) {
 	from := about
 	if ran {
 		o.Started, from = r.Resource.ID, &r.Resource
+		if n := r.Resource.Node; n != nil && r.Zeek.Version != "" {
+			r.Zeek.HasLocal = hasLocal(r.Zeek.ZeekPath)
+			zeeks[n.Zeek] = r.Zeek
+		}
 	}
 	for _, p := range from.Parts {
 		o.Parts[p.Field] = p.Values
@@ -111,6 +115,13 @@ func lookAt(dir string) (o observed.Resource, ok bool, err error) {
 		o.Version, o.StandIn = r.Zeek.Version, r.Zeek.StandIn
 	}
 	return o, true, nil
+}
+
+// hasLocal reports whether a local.zeek is on a search path.
+func hasLocal(zeekPath string) bool {
+	return slices.ContainsFunc(filepath.SplitList(zeekPath), func(dir string) bool {
+		return filepath.IsAbs(dir) && exists(filepath.Join(dir, "local.zeek"))
+	})
 }
 
 func readRecord(path string, v any) (bool, error) {

@@ -17,13 +17,28 @@ func History(rs []engine.Record, o Options) string {
 	var b strings.Builder
 	t := table{}
 	t.head("TIME", "CLUSTER", "WHAT", "REVISION", "BY", "DETAILS")
-	for i := range rs {
+	for i := 0; i < len(rs); i++ {
 		r := &rs[i]
+		if n := adopted(rs[i:]); n > 1 {
+			t.row(cell{o.clock(r.At), faint}, cell{}, cell{"drift: adopted", warn}, cell{}, cell{r.By, plain}, cell{count(n, "node") + " found again", plain})
+			i += n - 1
+			continue
+		}
 		what, tone := event(r)
 		t.row(cell{o.clock(r.At), faint}, cell{subject(r), plain}, cell{what, tone}, cell{r.Revision, plain}, cell{r.By, plain}, cell{details(r, o), plain})
 	}
 	t.write(&b, o, true)
 	return b.String()
+}
+
+// adopted counts the records at the beginning that say that a node was found again, by the same agent: every
+// start of zeekrec makes as many as there are nodes.
+func adopted(rs []engine.Record) int {
+	n := 0
+	for n < len(rs) && rs[n].Kind == engine.KindDrift && rs[n].Drift.Event == "adopted" && rs[n].By == rs[0].By {
+		n++
+	}
+	return n
 }
 
 // subject is the cluster, or the scope, that a record is about.

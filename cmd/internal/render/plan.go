@@ -124,7 +124,7 @@ func actionRow(a *reconciler.Action) []cell {
 // Reason is one difference in words: "interface: eth0 -> eth1".
 func Reason(r reconciler.Reason) string {
 	switch {
-	case r.Field == "resource" && r.From == "":
+	case r.Field == "resource" && (r.From == "" || r.To == "removed"):
 		return r.To
 	case r.From == "" && r.To == "":
 		return r.Field
