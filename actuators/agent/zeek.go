@@ -58,6 +58,13 @@ func (b binary) newer(now binary) string {
 	return fmt.Sprintf("Zeek %s -> %s", b.Version, now.Version)
 }
 
+// LearnZeek asks the program at a path what it is, unless that is known. The answer, or why there is none, is
+// in the reports from then on.
+func (a *Agent) LearnZeek(ctx context.Context, path string) {
+	a.zeeks.facts(ctx, path)
+	a.changed()
+}
+
 // zeeks remembers what zeek binaries said of themselves, until their file changes.
 type zeeks struct {
 	fallback string

@@ -492,7 +492,9 @@ func life(t *testing.T, r *rig, other, die string) {
 	if r.netns != "" {
 		t.Run("an interface is deleted and made again", func(t *testing.T) {
 			before := pids(r.settled(""))
-			ip := func(args ...string) { r.must(exec.Command("ip", append([]string{"netns", "exec", r.netns, "ip", "link"}, args...)...)) }
+			ip := func(args ...string) {
+				r.must(exec.Command("ip", append([]string{"netns", "exec", r.netns, "ip", "link"}, args...)...))
+			}
 			ip("del", iface)
 			r.cluster("it is noticed", 15*time.Second, func(c engine.ClusterStatus) error {
 				if c.Healthy {

@@ -52,6 +52,7 @@ type Engine struct {
 	relation   func(desired.Role, string) desired.Relation
 	works      map[string]*work                  // by cluster
 	plans      map[string]reconciler.ClusterPlan // by cluster
+	asked      map[string]bool                   // instance and path of a Zeek: false while the agent looks at it
 	journalErr string
 	draining   bool
 	drained    []chan struct{}
@@ -69,7 +70,7 @@ func New(cfg Config) *Engine {
 	return &Engine{
 		cfg: cfg, log: cfg.Log, timings: cfg.Timings.withDefaults(), state: cfg.State,
 		calls: make(chan func(), 64), fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
-		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{},
+		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
 		plans: map[string]reconciler.ClusterPlan{},
 	}
 }

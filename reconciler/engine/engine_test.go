@@ -91,6 +91,51 @@ func TestBadRevisionIsRevertedAndQuarantined(t *testing.T) {
 	})
 }
 
+// TestRolloutGoesOnAfterARestart: zeekrec is killed when the first of three has just been restarted with what
+// makes it fail. The next zeekrec neither goes on to the second, nor forgets to go back.
+func TestRolloutGoesOnAfterARestart(t *testing.T) {
+	run(t, func(b *bench) {
+		b.see(map[string]string{"dmz": six})
+		b.hosts.took()
+		b.hosts.mu.Lock()
+		b.hosts.fails = func(r *desired.Resource) string {
+			if r.Node.Env["E"] == "die" {
+				return "exited with status 1"
+			}
+			return ""
+		}
+		b.hosts.mu.Unlock()
+		bad := desired.ClusterFile{Name: "dmz", File: "dmz.cfg", Data: []byte("manager logger-1 proxy-1 worker-1=die worker-2=die worker-3=die")}
+		b.obs <- engine.Observation{Snapshot: &desired.Snapshot{Files: []desired.ClusterFile{bad}}, CheckedAt: time.Now()}
+		for b.hosts.count() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		b.stop()
+		b.want("before", b.hosts.took(), "restart dmz/worker-1")
+		b.hosts.mu.Lock()
+		b.hosts.res["dmz/worker-1"].State = observed.Failed // its agent has given up meanwhile
+		b.hosts.mu.Unlock()
+		b.start()
+		b.settle()
+		b.want("after", b.hosts.took(), "restart dmz/worker-1")
+		if s := b.status("dmz"); s.Quarantined == "" || !s.Healthy {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+func TestZeeksAreAskedFirst(t *testing.T) {
+	run(t, func(b *bench) {
+		b.see(map[string]string{"dmz": "manager !zeek=/opt/other/bin/zeek"})
+		b.want("orders", b.hosts.took(), "start dmz/manager")
+		b.hosts.mu.Lock()
+		defer b.hosts.mu.Unlock()
+		if len(b.hosts.asked) != 1 || b.hosts.asked[0] != "/opt/other/bin/zeek" {
+			t.Errorf("asked about %v", b.hosts.asked)
+		}
+	})
+}
+
 func TestRetryLiftsAQuarantine(t *testing.T) {
 	run(t, func(b *bench) {
 		b.see(map[string]string{"dmz": six})

@@ -24,6 +24,7 @@ type hosts struct {
 	res      map[string]*observed.Resource
 	orders   []string // "restart dmz/worker-1"
 	pid, seq int
+	asked    []string
 	events   []observed.Event
 	changed  chan struct{}
 	// fails says why a resource crashes when it is started from this spec.
@@ -52,6 +53,10 @@ func (h *hosts) Reports() []observed.Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := observed.Report{Instance: h.instance, At: time.Now(), Events: slices.Clone(h.events)}
+	r.Host.Zeek = map[string]observed.Zeek{"": {Version: "8.2.2"}}
+	for _, z := range h.asked {
+		r.Host.Zeek[z] = observed.Zeek{Path: z, Version: "8.1.0"}
+	}
 	if h.silent {
 		r.At = silentSince
 	}
@@ -123,6 +128,13 @@ func (h *hosts) start(r *desired.Resource) {
 	h.res[r.Key()] = s
 }
 
+func (h *hosts) Ask(_ context.Context, _, zeek string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked = append(h.asked, zeek)
+	return nil
+}
+
 func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
 
 func (h *hosts) Check(_ context.Context, _ string, rs []desired.Resource) ([]observed.Problem, error) {
@@ -157,6 +169,13 @@ func (h *hosts) took() string {
 		i = j
 	}
 	return strings.Join(out, ", ")
+}
+
+// count of orders that were not taken yet.
+func (h *hosts) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.orders)
 }
 
 // up are the names of resources that run.
@@ -345,6 +364,10 @@ func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.
 			continue
 		}
 		name, env, _ := strings.Cut(w, "=")
+		if name == "!zeek" {
+			c.Settings.Zeek = env
+			continue
+		}
 		n := desired.Node{Name: name, Instance: instance, Role: desired.RoleWorker}
 		for _, r := range []desired.Role{desired.RoleManager, desired.RoleLogger, desired.RoleProxy} {
 			if strings.HasPrefix(name, string(r)) {

@@ -45,9 +45,38 @@ func (e *Engine) observe(ctx context.Context, o Observation) {
 	e.seen.commit = o.Snapshot.Commit
 	in := judge(o.Snapshot, e.cfg.Parse, e.cfg.Validate, e.cfg.Instance)
 	e.seen.diagnostics = in.diagnostics
-	if !e.intake(ctx, o, in) {
-		e.pending = &o // the journal cannot be written: try again
+	if !e.learned(ctx, in.good) || !e.intake(ctx, o, in) {
+		e.pending = &o // an answer is to come, or the journal cannot be written: try again
 	}
+}
+
+// learned reports whether everything is known of the Zeeks that clusters name, as far as agents can tell.
+// It asks about those of which nothing is: what a revision compiles to depends on it.
+func (e *Engine) learned(ctx context.Context, cs map[string]*desired.Cluster) bool {
+	all := true
+	for _, c := range cs {
+		for _, n := range c.Nodes {
+			path, key := c.Settings.Zeek, n.Instance+"\x00"+c.Settings.Zeek
+			r, known := e.fleet[n.Instance]
+			if _, answered := r.Host.Zeek[path]; path == "" || !known || answered {
+				continue
+			}
+			done, begun := e.asked[key]
+			if !begun {
+				e.asked[key] = false
+				go func() {
+					ctx, cancel := context.WithTimeoutCause(ctx, e.timings.Check, fmt.Errorf("no answer within %s", e.timings.Check))
+					defer cancel()
+					if err := e.cfg.Agents.Ask(ctx, n.Instance, path); err != nil {
+						e.log.Warn("Cannot find out about a Zeek", "instance", n.Instance, "zeek", path, "error", err)
+					}
+					e.later(ctx, func() { e.asked[key] = true })
+				}()
+			}
+			all = all && done
+		}
+	}
+	return all
 }
 
 // judged is a snapshot, read and validated.

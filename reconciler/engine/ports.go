@@ -20,6 +20,8 @@ type Agents interface {
 	Do(ctx context.Context, instance string, o desired.Order) error
 	// PutFiles makes NAME/ of a cluster available on an instance. Repeating it costs little.
 	PutFiles(ctx context.Context, instance, cluster string, t desired.Tree) error
+	// Ask has the agent find out what the Zeek at a path is; the answer is in its reports when Ask returns.
+	Ask(ctx context.Context, instance, zeek string) error
 	// Check is the preflight: would these resources start there? It disturbs nothing.
 	Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error)
 }

@@ -45,6 +45,13 @@ func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
 			return
 		}
 	}
+	if w.rollout == nil && h.Rollout != nil && h.Rollout.To == target.ID && !e.draining {
+		// One that a zeekrec before this one began.
+		if !e.begin(ctx, name, w, h, target, plan, now) {
+			return
+		}
+		w.resume(v, want, e.timings.Start)
+	}
 	busy := len(w.progress.InFlight)+len(w.progress.Unsettled) > 0
 	if len(plan.Actions) == 0 {
 		if !busy && len(plan.Waiting) == 0 {
@@ -121,7 +128,7 @@ func (e *Engine) begin(ctx context.Context, name string, w *work, h *History, ta
 	switch {
 	case h.Good == target.ID && h.Last != nil && h.Last.Outcome == Failed && h.Quarantined[h.Last.To] != "":
 		r.Cause = "revert"
-	case h.Good == target.ID:
+	case h.Good == target.ID && len(plan.Actions) > 0:
 		r.Cause = string(plan.Actions[0].Cause)
 	}
 	r.Actions = actionTexts(plan.Actions)

@@ -120,6 +120,9 @@ func (e *Engine) status(now time.Time) *Status {
 	s.Source = e.sourceStatus()
 	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
 		h := e.state.Clusters[name]
+		if h.Newest() == nil && e.seen.bad[name].IsZero() {
+			continue // its only file ever was bad, and is gone
+		}
 		if c := e.clusterStatus(name, h, v); len(c.Resources) > 0 || c.Revision.Wanted != RemovedRevision {
 			s.Clusters = append(s.Clusters, c)
 		}
@@ -193,6 +196,9 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	} else if w.blocked != "" {
 		c.Reason = w.blocked
 	}
+	if !planned && target != nil {
+		c.Reason = e.whyNotPlanned(name)
+	}
 	if h.Pin != nil {
 		c.Pinned = h.Pin.Revision
 		c.Reason = "pinned to revision " + h.Pin.Revision + " by " + h.Pin.By
@@ -217,6 +223,19 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	}
 	e.resourceStatuses(&c, plan.Orphaned, plan.Waiting, v)
 	return c
+}
+
+// whyNotPlanned says what stands in the way of compiling a cluster's target.
+func (e *Engine) whyNotPlanned(name string) string {
+	if !e.ready() {
+		return "waits for the first report of " + e.cfg.Instance
+	}
+	for _, d := range e.compiled.Diagnostics {
+		if d.Severity == desired.Error && strings.TrimSuffix(d.File, ".cfg") == name {
+			return d.String()
+		}
+	}
+	return "its revision cannot be read from the state folder; see the log"
 }
 
 // resourceStatuses fills in what is wanted and what is seen besides.

@@ -50,6 +50,8 @@ type act struct {
 	incarnation int    // before
 	deadline    time.Time
 	settled     bool
+	// resumed: sent by a zeekrec before this one. What it crashed of may have been the time in between.
+	resumed bool
 }
 
 func (e *Engine) work(cluster string) *work {
@@ -130,7 +132,7 @@ func (w *work) trouble(v *view, careful bool) string {
 			// Not begun yet: what is seen speaks of the process before.
 		case s.State == observed.Failed:
 			return fmt.Sprintf("%s failed after its %s: %s", key, a.verb, s.Reason)
-		case careful && (s.State == observed.Crashed || s.Restarts > 0):
+		case careful && !a.resumed && (s.State == observed.Crashed || s.Restarts > 0):
 			return fmt.Sprintf("%s crashed after its %s: %s", key, a.verb, cmpOr(s.Reason, "it was restarted since"))
 		}
 		if !a.settled && v.now.After(a.deadline) {
@@ -149,6 +151,26 @@ func reasonOf(s *observed.Resource) string {
 		t += ": " + s.Reason
 	}
 	return t + ")"
+}
+
+// resume takes over what an earlier zeekrec's rollout to the same target had acted on, as far as it shows: a
+// resource that was told what is wanted now and is not healthy has to become so before anything else
+// happens.
+func (w *work) resume(v *view, want []desired.Resource, timeout time.Duration) {
+	for i := range want {
+		r := &want[i]
+		s := v.seen(r.Instance, r.Key())
+		if s == nil || s.Told != r.ID || s.Healthy || s.Hold != "" {
+			continue
+		}
+		a := reconciler.Action{Kind: desired.Start, Resource: r.Key(), Role: r.Role, Instance: r.Instance, Target: r}
+		w.acts[r.Key()] = &act{
+			rollout: w.rollout.ID, verb: desired.Start, role: r.Role, instance: r.Instance, id: r.ID, incarnation: s.Incarnation - 1,
+			deadline: v.now.Add(timeout), resumed: true,
+		}
+		w.progress.Sent(&a)
+		w.progress.Seen(r.Key())
+	}
 }
 
 // giveUp forgets what a former rollout left unsettled and will not settle: it no longer blocks.

@@ -44,6 +44,15 @@ func (a *agents) PutFiles(ctx context.Context, instance, cluster string, t desir
 	return a.agent.PutFiles(ctx, cluster, t)
 }
 
+// Ask lets the agent look at a Zeek.
+func (a *agents) Ask(ctx context.Context, instance, zeek string) error {
+	if err := a.mine(instance); err != nil {
+		return err
+	}
+	a.agent.LearnZeek(ctx, zeek)
+	return nil
+}
+
 // Check hands the question on.
 func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
 	if err := a.mine(instance); err != nil {
