@@ -2,6 +2,7 @@ package source
 
 import (
 	"crypto/sha256"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -121,7 +122,7 @@ func find(u Update, cluster string) (desired.ClusterFile, bool) {
 }
 
 func kindOfError(err error) Kind {
-	if e, ok := err.(*Error); ok {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return ""

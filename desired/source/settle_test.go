@@ -47,14 +47,14 @@ func said(u *Update) string {
 		return "-"
 	}
 	if u.Err != nil {
-		if e, ok := u.Err.(*Error); ok {
+		if e, ok := errors.AsType[*Error](u.Err); ok {
 			return "error:" + string(e.Kind)
 		}
 		return "error:" + u.Err.Error()
 	}
 	var out []string
 	for _, cf := range u.Snapshot.Files {
-		switch e, _ := cf.Err.(*Error); {
+		switch e, _ := errors.AsType[*Error](cf.Err); {
 		case e != nil:
 			out = append(out, cf.Name+"="+string(e.Kind))
 		case cf.Err != nil:
@@ -311,7 +311,7 @@ func TestSettlerProperties(t *testing.T) {
 					case first < 0:
 						first = i
 					}
-					ok = ok && !(told == "" && i == -1)
+					ok = ok && (told != "" || i != -1)
 					if first >= 0 && l.at-(looks[first].at+1) >= 300 {
 						ok = true
 					}

@@ -30,12 +30,12 @@ func (e *Engine) Sync(context.Context) error {
 	return nil
 }
 
-// journaled runs a command that consists of records: make returns them, or why it cannot be done.
-func (e *Engine) journaled(ctx context.Context, make func() ([]*Record, error)) error {
+// journaled runs a command that consists of records: the function returns them, or why it cannot be done.
+func (e *Engine) journaled(ctx context.Context, records func() ([]*Record, error)) error {
 	var err error
 	cerr := e.call(ctx, func() {
 		var rs []*Record
-		if rs, err = make(); err != nil || len(rs) == 0 {
+		if rs, err = records(); err != nil || len(rs) == 0 {
 			return
 		}
 		if !e.record(ctx, rs...) {
@@ -160,8 +160,8 @@ func (e *Engine) Restart(ctx context.Context, scopes []string, outdated bool, re
 			for i := range e.compiled.Resources[name] {
 				r := &e.compiled.Resources[name][i]
 				s := e.view(time.Now()).seen(r.Instance, r.Key())
-				named := slices.Contains(want, name) || slices.Contains(want, r.Key())
-				if s == nil || !named && !(outdated && len(want) == 0) || outdated && len(s.Outdated) == 0 {
+				meant := slices.Contains(want, name) || slices.Contains(want, r.Key()) || outdated && len(want) == 0
+				if s == nil || !meant || outdated && len(s.Outdated) == 0 {
 					continue
 				}
 				wish[r.Key()] = s.Incarnation

@@ -23,7 +23,7 @@ type hosts struct {
 	silent   bool
 	res      map[string]*observed.Resource
 	orders   []string // "restart dmz/worker-1"
-	pid, seq int
+	pid      int
 	asked    []string
 	events   []observed.Event
 	changed  chan struct{}

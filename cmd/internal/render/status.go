@@ -46,6 +46,10 @@ func sourceLines(b *strings.Builder, s *engine.Status, o Options) {
 	case "invalid":
 		t = warn
 	}
+	if src.CheckedAt.IsZero() {
+		b.WriteString("  not looked at yet\n")
+		return
+	}
 	fmt.Fprintf(b, "  %s, checked %s\n", o.paint(t, src.State), o.ago(src.CheckedAt))
 	if src.Error != nil {
 		fmt.Fprintf(b, "        %s\n", strings.ReplaceAll(*src.Error, "\n", "\n        "))
@@ -74,10 +78,10 @@ func agentLine(b *strings.Builder, a *engine.AgentStatus, o Options) {
 
 func clusterStatus(b *strings.Builder, c *engine.ClusterStatus, o Options) {
 	fmt.Fprintf(b, "%s  ", o.paint(strong, c.Name))
-	switch {
-	case c.Revision.Wanted == "":
+	switch c.Revision.Wanted {
+	case "":
 		b.WriteString("no accepted revision")
-	case c.Revision.Wanted == c.Revision.Running:
+	case c.Revision.Running:
 		fmt.Fprintf(b, "revision %s", c.Revision.Running)
 	default:
 		fmt.Fprintf(b, "revision %s runs, %s is wanted", short(c.Revision.Running), c.Revision.Wanted)

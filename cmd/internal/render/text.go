@@ -87,7 +87,7 @@ func (t *table) write(b *strings.Builder, o Options, headed bool) {
 				width, used = append(width, 0), append(used, false)
 			}
 			width[i] = max(width[i], lipgloss.Width(c.text))
-			used[i] = used[i] || c.text != "" && !(headed && r == 0)
+			used[i] = used[i] || c.text != "" && (!headed || r > 0)
 		}
 	}
 	for _, row := range t.rows {
