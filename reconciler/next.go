@@ -89,7 +89,7 @@ func Next(p *ClusterPlan, pr Progress) []Action {
 		if a.Wave != p.Actions[0].Wave {
 			break
 		}
-		if prior, mine := pr.Unsettled[a.Resource]; a.Costs && !(mine && prior.Costs) {
+		if prior, mine := pr.Unsettled[a.Resource]; a.Costs && (!mine || !prior.Costs) {
 			if down[a.Role] >= max(1, p.Limits[a.Role]) {
 				continue
 			}

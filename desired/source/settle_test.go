@@ -296,7 +296,7 @@ func TestSettlerProperties(t *testing.T) {
 				told := ""
 				if cf, ok := u.Snapshot.Find(name); ok {
 					told = string(cf.Data)
-					if e, isOwn := cf.Err.(*Error); isOwn && e.Kind == Busy {
+					if e, isOwn := errors.AsType[*Error](cf.Err); isOwn && e.Kind == Busy {
 						continue // promises nothing
 					} else if cf.Err != nil {
 						told = "!"
