@@ -91,6 +91,40 @@ func TestBadRevisionIsRevertedAndQuarantined(t *testing.T) {
 	})
 }
 
+// TestFirstRolloutThatFails has nothing to go back to. It is called a failure, also by the zeekrec after this
+// one, until what failed comes right.
+func TestFirstRolloutThatFails(t *testing.T) {
+	run(t, func(b *bench) {
+		b.hosts.mu.Lock()
+		b.hosts.fails = func(r *desired.Resource) string {
+			if r.Name == "worker-2" {
+				return "no permission to capture"
+			}
+			return ""
+		}
+		b.hosts.mu.Unlock()
+		b.see(map[string]string{"dmz": six})
+		b.hosts.set("dmz/worker-2", func(r *observed.Resource) { r.State = observed.Failed })
+		b.settle()
+		for range 2 {
+			s := b.status("dmz")
+			if s.Synced || s.Healthy || s.Revision.Running != "" || !strings.Contains(s.Reason, "no permission to capture") {
+				t.Errorf("status %+v", s)
+			}
+			b.want("outcomes", b.journal.outcomes(), "Failed")
+			b.stop()
+			b.start()
+			b.settle()
+		}
+		b.hosts.set("dmz/worker-2", func(r *observed.Resource) { r.State, r.Healthy, r.PID = observed.Running, true, 7 })
+		b.settle()
+		if s := b.status("dmz"); !s.Synced || !s.Healthy {
+			t.Errorf("status %+v", s)
+		}
+		b.want("outcomes", b.journal.outcomes(), "Failed Succeeded")
+	})
+}
+
 // TestRolloutGoesOnAfterARestart: zeekrec is killed when the first of three has just been restarted with what
 // makes it fail. The next zeekrec neither goes on to the second, nor forgets to go back.
 func TestRolloutGoesOnAfterARestart(t *testing.T) {

@@ -171,6 +171,16 @@ func (h *hosts) took() string {
 	return strings.Join(out, ", ")
 }
 
+// set changes a resource behind everybody's back.
+func (h *hosts) set(key string, f func(*observed.Resource)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := *h.res[key]
+	f(&r)
+	h.res[key] = &r
+	h.touch()
+}
+
 // count of orders that were not taken yet.
 func (h *hosts) count() int {
 	h.mu.Lock()

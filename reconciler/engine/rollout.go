@@ -55,7 +55,7 @@ func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
 	busy := len(w.progress.InFlight)+len(w.progress.Unsettled) > 0
 	if len(plan.Actions) == 0 {
 		if !busy && len(plan.Waiting) == 0 {
-			e.complete(ctx, name, w, h, target)
+			e.complete(ctx, name, w, h, target, v, want)
 		}
 		return
 	}
@@ -196,12 +196,14 @@ func (e *Engine) end(ctx context.Context, name string, w *work, o Outcome, why s
 }
 
 // complete notes that the cluster runs the target.
-func (e *Engine) complete(ctx context.Context, name string, w *work, h *History, target *Revision) {
-	w.unblock()
-	w.stalled = stall{}
+func (e *Engine) complete(ctx context.Context, name string, w *work, h *History, target *Revision, v *view, want []desired.Resource) {
 	if w.rollout == nil {
 		if h.Good == target.ID || e.draining {
+			w.unblock()
 			return
+		}
+		if h.failed(target.ID) && !allHealthy(v, want) {
+			return // its rollout failed, and nothing has come right since
 		}
 		// A revision that changes no process: nothing had to be done for it.
 		w.rollout = &rollout{
@@ -209,6 +211,8 @@ func (e *Engine) complete(ctx context.Context, name string, w *work, h *History,
 			began:         time.Now(), target: target.ID,
 		}
 	}
+	w.unblock()
+	w.stalled = stall{}
 	o, why := Succeeded, ""
 	if w.rollout.Cause == "revert" {
 		o, why = RolledBack, "back on the last good revision"
@@ -216,6 +220,21 @@ func (e *Engine) complete(ctx context.Context, name string, w *work, h *History,
 	if e.end(ctx, name, w, o, why) {
 		clear(w.acts)
 	}
+}
+
+// failed reports whether the last rollout was one to this revision, and failed.
+func (h *History) failed(revision string) bool {
+	return h.Last != nil && h.Last.To == revision && h.Last.Outcome == Failed
+}
+
+func allHealthy(v *view, want []desired.Resource) bool {
+	for i := range want {
+		s := v.seen(want[i].Instance, want[i].Key())
+		if s == nil || !s.Healthy && s.Hold == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // fail ends a rollout that makes things worse, and goes back where that is possible and allowed.

@@ -196,6 +196,9 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	} else if w.blocked != "" {
 		c.Reason = w.blocked
 	}
+	if target != nil && w.rollout == nil && h.failed(target.ID) {
+		c.Reason = "its rollout failed: " + h.Last.Reason
+	}
 	if !planned && target != nil {
 		c.Reason = e.whyNotPlanned(name)
 	}
