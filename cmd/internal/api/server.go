@@ -31,17 +31,14 @@ type Server struct {
 
 // Serve answers on l until ctx ends; requests that are under way then get a moment.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	ending, end := context.WithCancel(ctx)
-	defer end()
 	h := &http.Server{
-		Handler:           s.handler(),
+		Handler:           s.handler(ctx),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    1 << 16,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
-		// Followed logs end with ctx.
-		BaseContext: func(net.Listener) context.Context { return ending },
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, peer(c))
 		},
@@ -72,7 +69,8 @@ func by(r *http.Request) string {
 	return who
 }
 
-func (s *Server) handler() http.Handler {
+// handler of all requests. Followed logs end with ctx.
+func (s *Server) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	get := func(path string, f func(*http.Request) (any, error)) {
 		mux.HandleFunc("GET /v1/"+path, func(w http.ResponseWriter, r *http.Request) { answer(w, r, f) })
@@ -95,7 +93,12 @@ func (s *Server) handler() http.Handler {
 	get("world", func(r *http.Request) (any, error) { return s.Engine.World(r.Context()) })
 	get("history", s.history)
 	get("top", func(r *http.Request) (any, error) { return s.Nodes.Top(r.Context()) })
-	mux.HandleFunc("GET /v1/logs", s.logs)
+	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, r *http.Request) {
+		within, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		s.logs(w, r.WithContext(within))
+	})
 	mux.HandleFunc("GET /v1/diag", s.diag)
 	s.commands(post)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

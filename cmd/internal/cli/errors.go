@@ -84,7 +84,7 @@ func hintsFor(err error) []string {
 	}
 	if b, ok := errors.AsType[*local.Bound](err); ok {
 		return []string{
-			"nodes of " + b.Was + " would be left running and shown as orphaned; if you mean it, add --confirm",
+			"if you mean it: zeekrec run --confirm " + b.Now + " (nodes of " + b.Was + " are then left running, and shown as orphaned)",
 			"or give each source a state folder of its own with --state-dir",
 		}
 	}

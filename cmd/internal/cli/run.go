@@ -48,13 +48,15 @@ Nodes outlive it: when it ends they go on, and the next run finds them again. Wi
 }
 
 func (a *app) run(ctx context.Context, source string, confirm, stopOnExit bool) error {
-	log := a.logger()
-	last := ""
+	log, signals, last := a.logger(), ctx, ""
 	err := a.host(ctx, hosted{source: source, confirm: confirm, log: log}, func(ctx context.Context, m *local.Machine) error {
 		log.Info("Running", "source", source, "state", a.settings.stateDir, "socket", api.SocketPath(a.settings.stateDir), "version", Version())
 		go sayZeek(ctx, m, log)
 		<-ctx.Done()
-		log.Info("Ending", "reason", context.Cause(ctx))
+		if signals.Err() == nil {
+			return nil // a part has failed: there is nobody left to ask
+		}
+		log.Info("Ending", "reason", context.Cause(signals))
 		var err error
 		last, err = leave(context.WithoutCancel(ctx), m, log, stopOnExit)
 		return err
