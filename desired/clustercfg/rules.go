@@ -198,6 +198,8 @@ func (v *validator) roles() {
 		}
 	}
 	switch {
+	case len(v.Nodes) == 0 && v.rep.count[desired.Error] > 0:
+		// What was wrong before is why none was understood.
 	case len(v.Nodes) == 0:
 		v.rep.error(0, "no-nodes", "the file has no nodes", "to stop the cluster for good, remove the file; to stop it for a while, use zeekrec stop")
 	case len(managers) == 0 && !unclear:

@@ -514,3 +514,27 @@ func TestStopAllGoesWorkersFirst(t *testing.T) {
 		b.want("orders", b.hosts.took(), "stop dmz/worker-1, stop dmz/manager, stop dmz/logger-1")
 	})
 }
+
+// TestAnotherSource finds what runs to be orphaned, whatever it is told: no revision of it ever had that.
+func TestAnotherSource(t *testing.T) {
+	run(t, func(b *bench) {
+		b.see(map[string]string{"dmz": six})
+		b.hosts.took()
+		b.stop()
+		if err := b.journal.Append(b.t.Context(), &engine.Record{Kind: engine.KindBound, Source: "/elsewhere"}); err != nil {
+			t.Fatal(err)
+		}
+		b.start()
+		b.see(map[string]string{"lab": "manager"})
+		b.want("orders", b.hosts.took(), "start lab/manager")
+		for _, r := range b.status("dmz").Resources {
+			if !r.Orphaned {
+				t.Errorf("%s is not orphaned", r.Name)
+			}
+		}
+		if err := b.e.StopAll(b.ctx); err != nil {
+			t.Fatal(err)
+		}
+		b.want("stop all", b.hosts.took(), "stop lab/manager")
+	})
+}

@@ -17,6 +17,7 @@ type sourceView struct {
 	since       time.Time // of err, or of the first file that cannot be read or used
 	checked     time.Time
 	commit      string
+	notes       []string
 	diagnostics []desired.Diagnostic
 	bad         map[string]time.Time // cluster whose newest file is not accepted -> since
 }
@@ -24,7 +25,7 @@ type sourceView struct {
 // observe takes what the source says. A failure changes nothing but the status; a snapshot leads to
 // acceptances and rejections, cluster by cluster.
 func (e *Engine) observe(ctx context.Context, o Observation) {
-	e.seen.checked = o.CheckedAt
+	e.seen.checked, e.seen.notes = o.CheckedAt, o.Notes
 	if o.Err != nil {
 		if e.seen.err == "" {
 			e.seen.since = o.CheckedAt
@@ -114,6 +115,12 @@ func judge(s *desired.Snapshot, parse Parser, validate Validator, instance strin
 	return j
 }
 
+// has reports whether the snapshot has a file of that cluster, good or bad.
+func (j *judged) has(cluster string) bool {
+	_, ok := j.files[cluster]
+	return ok
+}
+
 // blame takes clusters that a diagnostic speaks against out of the good ones.
 func (j *judged) blame(ds []desired.Diagnostic) {
 	j.diagnostics = append(j.diagnostics, ds...)
@@ -179,7 +186,7 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
 		h := e.state.Clusters[name]
-		if _, there := in.files[name]; there || h.Newest() == nil || h.Newest().Removed {
+		if in.has(name) || h.Newest() == nil || h.Newest().Removed {
 			continue
 		}
 		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: RemovedRevision, By: "source", Accepted: &Accepted{

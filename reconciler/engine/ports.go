@@ -39,6 +39,8 @@ type Observation struct {
 	Snapshot  *desired.Snapshot
 	Err       error
 	CheckedAt time.Time
+	// Notes say what the source waits for, or does with less than it should: a file that somebody holds open.
+	Notes []string
 }
 
 // Parser reads one cluster's file (desired/clustercfg).

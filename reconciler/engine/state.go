@@ -2,6 +2,7 @@ package engine
 
 import (
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/zeekrec/zeekrec/desired"
@@ -143,6 +144,9 @@ func (s *State) Apply(r Record) {
 	s.Seq = max(s.Seq, r.Seq)
 	switch r.Kind {
 	case KindBound:
+		if s.Source != "" && s.Source != r.Source {
+			s.leave()
+		}
 		s.Source = r.Source
 	case KindAccepted:
 		s.accept(r)
@@ -193,6 +197,14 @@ func (s *State) Apply(r Record) {
 	case KindSource:
 		// kept for the history alone
 	}
+}
+
+// leave forgets what the former source said: what runs of it is orphaned now, and left alone (decisions 5).
+// What was assigned stays, so that a source which was only moved finds everything as it was.
+func (s *State) leave() {
+	fresh := NewState()
+	s.Clusters, s.Holds, s.Restarts = fresh.Clusters, fresh.Holds, fresh.Restarts
+	maps.DeleteFunc(s.Suspended, func(scope string, _ Suspension) bool { return scope != "*" && !strings.HasPrefix(scope, "instance:") })
 }
 
 func (s *State) accept(r Record) {

@@ -35,6 +35,8 @@ type SourceStatus struct {
 	Error     *string    `json:"error"`
 	Since     *time.Time `json:"since,omitempty"` // of a state other than ok
 	CheckedAt time.Time  `json:"checked_at"`
+	// Notes say what the source waits for.
+	Notes []string `json:"notes,omitempty"`
 	// Diagnostics of the newest snapshot.
 	Diagnostics []desired.Diagnostic `json:"diagnostics,omitempty"`
 }
@@ -143,7 +145,7 @@ func (e *Engine) status(now time.Time) *Status {
 }
 
 func (e *Engine) sourceStatus() SourceStatus {
-	s := SourceStatus{URL: e.cfg.Source, Commit: e.seen.commit, State: "ok", CheckedAt: e.seen.checked, Diagnostics: e.seen.diagnostics}
+	s := SourceStatus{URL: e.cfg.Source, Commit: e.seen.commit, State: "ok", CheckedAt: e.seen.checked, Notes: e.seen.notes, Diagnostics: e.seen.diagnostics}
 	if len(e.seen.bad) > 0 {
 		names := slices.Sorted(maps.Keys(e.seen.bad))
 		since := e.seen.bad[names[0]]
@@ -243,7 +245,7 @@ func (e *Engine) whyNotPlanned(name string) string {
 
 // resourceStatuses fills in what is wanted and what is seen besides.
 func (e *Engine) resourceStatuses(c *ClusterStatus, orphaned []string, waiting []reconciler.Waiting, v *view) {
-	c.Healthy = true
+	c.Healthy = e.ready() // before the first report nothing is known, which is not health
 	why := map[string]string{}
 	for _, x := range waiting {
 		why[x.Resource] = x.Why

@@ -82,7 +82,7 @@ func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate V
 	if whole {
 		for _, name := range slices.Sorted(maps.Keys(w.State.Clusters)) {
 			h := w.State.Clusters[name]
-			if _, there := in.files[name]; there || h.Newest() == nil || h.Newest().Removed {
+			if t := h.Target(); in.has(name) || t == nil || t.Removed {
 				continue
 			}
 			p := reconciler.Diff(v.input(name, RemovedRevision, nil, desired.Quantity{N: 1}))

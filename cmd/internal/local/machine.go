@@ -170,12 +170,24 @@ func (m *Machine) observe(ctx context.Context) error {
 			return nil
 		case u := <-m.folder.Updates():
 			select {
-			case m.seen <- engine.Observation{Snapshot: u.Snapshot, Err: u.Err, CheckedAt: u.CheckedAt}:
+			case m.seen <- observation(u):
 			case <-ctx.Done():
 				return nil
 			}
 		}
 	}
+}
+
+// observation is an update in the engine's words.
+func observation(u source.Update) engine.Observation {
+	o := engine.Observation{Snapshot: u.Snapshot, Err: u.Err, CheckedAt: u.CheckedAt}
+	for _, p := range u.Pending {
+		o.Notes = append(o.Notes, fmt.Sprintf("%s waits since %s: %s", p.File, p.Since.Format(time.TimeOnly), p.Reason))
+	}
+	if u.Degraded != nil {
+		o.Notes = append(o.Notes, u.Degraded.Error())
+	}
+	return o
 }
 
 // Close gives the state folder back.

@@ -57,6 +57,9 @@ func sourceLines(b *strings.Builder, s *engine.Status, o Options) {
 			fmt.Fprintf(b, "        since %s (%s); what runs is left as it is\n", o.clock(*src.Since), o.ago(*src.Since))
 		}
 	}
+	for _, n := range src.Notes {
+		fmt.Fprintf(b, "        %s\n", n)
+	}
 }
 
 func agentLine(b *strings.Builder, a *engine.AgentStatus, o Options) {
