@@ -194,11 +194,7 @@ func askZeek(ctx context.Context, path string) desired.ZeekFacts {
 		return f
 	}
 	f.ZeekPath = m[1]
-	for _, d := range filepath.SplitList(f.ZeekPath) {
-		if _, err := os.Stat(filepath.Join(d, "local.zeek")); err == nil && filepath.IsAbs(d) {
-			f.HasLocal = true
-		}
-	}
+	f.HasLocal = hasLocal(f.ZeekPath)
 	return f
 }
 
@@ -219,4 +215,12 @@ func runZeek(ctx context.Context, path, arg string) (string, error) {
 		err = errors.New("it says nothing")
 	}
 	return "", fmt.Errorf("cannot ask %s for its %s: %w", path, strings.TrimPrefix(arg, "--"), err)
+}
+
+// hasLocal reports whether a local.zeek is on a search path.
+func hasLocal(zeekPath string) bool {
+	return slices.ContainsFunc(filepath.SplitList(zeekPath), func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, "local.zeek"))
+		return err == nil && filepath.IsAbs(dir)
+	})
 }

@@ -35,6 +35,9 @@ type rig struct {
 	running bool
 }
 
+// waitLong is for what takes seconds, on a machine that is busy.
+const waitLong = time.Minute
+
 var rigs atomic.Int32
 
 func newRig(t *testing.T, bin, zeek string) *rig {

@@ -177,8 +177,8 @@ func TestOffline(t *testing.T) {
 	local := t.TempDir()
 	write(t, filepath.Join(local, "local.zeek"), "")
 	told := `{"resource": {"cluster": "dmz", "name": "NAME", "type": "node", "role": "worker", "id": "new", "node": {}, "parts": [{"field": "interface", "values": ["eth1"]}]}}`
-	ran := `{"resource": {"cluster": "dmz", "name": "NAME", "type": "node", "role": "worker", "id": "old", "node": {}, "parts": [{"field": "interface", "values": ["eth0"]}, {"field": "nice", "values": ["5"]}]},
-	 "incarnation": 3, "restarts": 1, "since": {"nice": [], "cpus": ["1"]}, "process": {"pid": PID, "start_ticks": TICKS, "boot_id": "BOOT"}, "started_at": "2026-01-01T00:00:00Z",
+	ran := `{"resource": {"cluster": "dmz", "name": "NAME", "type": "node", "role": "worker", "id": "old", "node": {}, "parts": [{"field": "interface", "values": ["eth0"]}, {"field": "nice", "relation": "live", "values": ["5"]}]},
+	 "incarnation": 3, "restarts": 1, "live": {"cpus": ["1"]}, "process": {"pid": PID, "start_ticks": TICKS, "boot_id": "BOOT"}, "started_at": "2026-01-01T00:00:00Z",
 	 "zeek": {"path": "/opt/zeek/bin/zeek", "version": "8.2.2", "zeekpath": ".:` + local + `"}}`
 	fill := func(s, name string, id process.Identity) string {
 		return strings.NewReplacer("NAME", name, "PID", strconv.Itoa(id.PID), "TICKS", strconv.FormatUint(id.StartTicks, 10), "BOOT", id.BootID).Replace(s)
