@@ -91,11 +91,12 @@ func (e *Engine) follow(w *work, v *view) {
 	}
 }
 
-// effect: the agent has taken the order up.
+// effect: the agent has taken the order up, and the plan will no longer ask for it. A stop is in the plan for
+// as long as the process is there.
 func (a *act) effect(s *observed.Resource) bool {
 	switch a.verb {
 	case desired.Stop:
-		return s == nil || s.Told == "" || s.Hold != ""
+		return s == nil || s.PID == 0 && (s.Told == "" || s.Hold != "")
 	case desired.Restart:
 		return s != nil && s.Told == a.id && s.Incarnation > a.incarnation
 	default:
