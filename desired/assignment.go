@@ -216,8 +216,31 @@ func (a *assigner) keepSticky() {
 			}
 		}
 	}
+	a.keepBrokers()
+}
+
+// keepBrokers keeps the ports of brokers, but for one that is now stated for something else.
+func (a *assigner) keepBrokers() {
+	files := map[string]*Cluster{}
+	for _, c := range a.clusters {
+		files[c.Name] = c
+	}
 	for _, name := range sortedKeys(a.next.Brokers) {
 		b := a.next.Brokers[name]
+		c := files[name]
+		own := name + " broker"
+		by := a.usedBy(b.Instance, b.XPub)
+		if by == "" || by == own {
+			by = a.usedBy(b.Instance, b.XSub)
+		}
+		if by != "" && by != own && c != nil {
+			a.diags = append(a.diags, Diagnostic{
+				File: c.File, Severity: Info, Code: "port-moved",
+				Message: fmt.Sprintf("a port of the broker (%d, %d) is now stated for %s: it gets others", b.XPub, b.XSub, by),
+			})
+			delete(a.next.Brokers, name)
+			continue
+		}
 		a.take(b.Instance, b.XPub, name+" broker")
 		a.take(b.Instance, b.XSub, name+" broker")
 	}

@@ -47,7 +47,10 @@ func (e *Engine) journaled(ctx context.Context, records func() ([]*Record, error
 			w.stalled = stall{}
 		}
 	})
-	return errors.Join(cerr, err)
+	if cerr != nil {
+		return cerr
+	}
+	return err
 }
 
 // history of a cluster by name.
@@ -176,7 +179,10 @@ func (e *Engine) Restart(ctx context.Context, scopes []string, outdated bool, re
 		}
 		return []*Record{{Kind: KindRestart, Resources: wish, Reason: reason, By: by}}, nil
 	})
-	return keys, err
+	if err != nil {
+		return nil, err
+	}
+	return keys, nil
 }
 
 // Rollback pins a cluster to an older revision, until Unpin.
@@ -251,19 +257,24 @@ func (e *Engine) Plan(ctx context.Context) (*reconciler.Plan, error) {
 		}
 		p = reconciler.NewPlan(cs, e.seen.diagnostics)
 	})
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // StopAll stops everything that any revision of this source had, in waves, workers first, and returns when
-// it is done. The engine deploys nothing afterwards.
+// it is done, or why something cannot be stopped. The engine deploys nothing afterwards.
 func (e *Engine) StopAll(ctx context.Context) error {
-	ch := make(chan struct{})
+	ch := make(chan error, 1)
 	if err := e.call(ctx, func() { e.draining = true; e.drained = append(e.drained, ch) }); err != nil {
 		return err
 	}
 	select {
-	case <-ch:
-		return nil
+	case err := <-ch:
+		return err
+	case <-e.stopped:
+		return ErrStopped
 	case <-ctx.Done():
 		return fmt.Errorf("cannot stop everything: %w", context.Cause(ctx))
 	}
@@ -340,5 +351,8 @@ func (e *Engine) Find(ctx context.Context, raw string) (key, instance string, er
 			}
 		}
 	})
-	return key, instance, errors.Join(cerr, err)
+	if cerr != nil {
+		return "", "", cerr
+	}
+	return key, instance, err
 }

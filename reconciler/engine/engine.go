@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/zeekrec/zeekrec/desired"
@@ -40,6 +41,7 @@ type Engine struct {
 	timings Timings
 	state   *State
 	calls   chan func()
+	stopped chan struct{} // closed when Run has ended
 
 	// All below belongs to the goroutine of Run.
 	fleet      map[string]observed.Report
@@ -55,8 +57,9 @@ type Engine struct {
 	asked      map[string]bool                   // instance and path of a Zeek: false while the agent looks at it
 	journalErr string
 	draining   bool
-	drained    []chan struct{}
-	started    time.Time
+	drained    []chan error
+	intakeAt   time.Time // not before: the journal could not be written
+	intakeWait time.Duration
 }
 
 // New returns an engine that is not running yet.
@@ -69,7 +72,7 @@ func New(cfg Config) *Engine {
 	}
 	return &Engine{
 		cfg: cfg, log: cfg.Log, timings: cfg.Timings.withDefaults(), state: cfg.State,
-		calls: make(chan func(), 64), fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
+		calls: make(chan func(), 64), stopped: make(chan struct{}), fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
 		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
 		plans: map[string]reconciler.ClusterPlan{},
 	}
@@ -80,7 +83,7 @@ var ErrStopped = errors.New("the engine has stopped")
 
 // Run reconciles until ctx ends. Whatever it started goes on without it.
 func (e *Engine) Run(ctx context.Context) error {
-	e.started = time.Now()
+	defer close(e.stopped)
 	if e.state.Source == "" && e.cfg.Source != "" {
 		e.record(ctx, &Record{Kind: KindBound, Source: e.cfg.Source})
 	}
@@ -121,18 +124,30 @@ const (
 	idle = 2 * time.Second
 )
 
-// call runs f in the loop and waits for it.
+// call runs f in the loop and waits for it. When it returns an error f was not run and never will be, or
+// is being run and what it has to say must not be read.
 func (e *Engine) call(ctx context.Context, f func()) error {
 	done := make(chan struct{})
+	var abandoned atomic.Bool
 	select {
-	case e.calls <- func() { defer close(done); f() }:
+	case e.calls <- func() {
+		defer close(done)
+		if !abandoned.Load() {
+			f()
+		}
+	}:
+	case <-e.stopped:
+		return ErrStopped
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	select {
 	case <-done:
 		return nil
+	case <-e.stopped:
+		return ErrStopped
 	case <-ctx.Done():
+		abandoned.Store(true)
 		return context.Cause(ctx)
 	}
 }
@@ -178,7 +193,7 @@ func (e *Engine) step(ctx context.Context, now time.Time) {
 	}
 	e.expire(ctx, now)
 	e.drift(ctx)
-	if e.pending != nil && e.ready() {
+	if e.pending != nil && e.ready() && !now.Before(e.intakeAt) {
 		o := *e.pending
 		e.pending = nil
 		e.observe(ctx, o)

@@ -1,10 +1,12 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,8 +27,11 @@ type hosts struct {
 	orders   []string // "restart dmz/worker-1"
 	pid      int
 	asked    []string
-	events   []observed.Event
-	changed  chan struct{}
+	// check stands before a preflight; stuck resources do not end when they are told to.
+	check   func(ctx context.Context) error
+	stuck   map[string]bool
+	events  []observed.Event
+	changed chan struct{}
 	// fails says why a resource crashes when it is started from this spec.
 	fails func(r *desired.Resource) string
 	// problems of a preflight.
@@ -63,6 +68,9 @@ func (h *hosts) Reports() []observed.Report {
 	for _, k := range slices.Sorted(maps.Keys(h.res)) {
 		r.Resources = append(r.Resources, *h.res[k])
 	}
+	slices.SortFunc(r.Resources, func(x, y observed.Resource) int {
+		return cmp.Or(strings.Compare(x.Cluster, y.Cluster), strings.Compare(x.Name, y.Name))
+	})
 	return []observed.Report{r}
 }
 
@@ -87,6 +95,12 @@ func (h *hosts) Do(_ context.Context, _ string, o desired.Order) error {
 	}
 	switch o.Verb {
 	case desired.Stop:
+		if h.stuck[key] {
+			c := *s
+			c.Told = ""
+			h.res[key] = &c
+			return nil
+		}
 		if o.Hold == "" {
 			delete(h.res, key)
 			return nil
@@ -137,7 +151,15 @@ func (h *hosts) Ask(_ context.Context, _, zeek string) error {
 
 func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
 
-func (h *hosts) Check(_ context.Context, _ string, rs []desired.Resource) ([]observed.Problem, error) {
+func (h *hosts) Check(ctx context.Context, _ string, rs []desired.Resource) ([]observed.Problem, error) {
+	h.mu.Lock()
+	check := h.check
+	h.mu.Unlock()
+	if check != nil {
+		if err := check(ctx); err != nil {
+			return nil, err
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var ps []observed.Problem
@@ -179,6 +201,13 @@ func (h *hosts) set(key string, f func(*observed.Resource)) {
 	f(&r)
 	h.res[key] = &r
 	h.touch()
+}
+
+// behave changes what the hosts do.
+func (h *hosts) behave(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f()
 }
 
 // count of orders that were not taken yet.
@@ -256,6 +285,12 @@ func (m *memory) state() *engine.State {
 		s.Apply(r)
 	}
 	return s
+}
+
+func (m *memory) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.records)
 }
 
 // outcomes are "revision-prefix Outcome" of all rollouts.
@@ -356,7 +391,7 @@ func (b *bench) want(what, got, want string) {
 }
 
 // parse reads the tests' own little language: words, each a node by the beginning of its name; "name=x" sets
-// its environment, "!suspend" the setting, "!bad" is an error.
+// its environment, "name:N" its port, "!suspend" the setting, "!bad" is an error.
 func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.Diagnostic) {
 	c := &desired.Cluster{Name: f.Name, File: f.File, Revision: f.Revision(), Instances: []desired.Instance{{Name: instance}}}
 	c.Settings = desired.Settings{
@@ -378,7 +413,9 @@ func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.
 			c.Settings.Zeek = env
 			continue
 		}
-		n := desired.Node{Name: name, Instance: instance, Role: desired.RoleWorker}
+		name, number, _ := strings.Cut(name, ":")
+		port, _ := strconv.Atoi(number)
+		n := desired.Node{Name: name, Instance: instance, Role: desired.RoleWorker, Port: port}
 		for _, r := range []desired.Role{desired.RoleManager, desired.RoleLogger, desired.RoleProxy} {
 			if strings.HasPrefix(name, string(r)) {
 				n.Role = r

@@ -19,6 +19,7 @@ type view struct {
 	relation func(desired.Role, string) desired.Relation
 	stale    time.Duration
 	now      time.Time
+	draining bool // everything is to stop: no suspension counts
 }
 
 // input for the plan of one cluster that is to become want at the revision to.
@@ -40,11 +41,12 @@ func (v *view) input(name, to string, want []desired.Resource, max desired.Quant
 			in.Restart[key] = reconciler.Request{Reason: cmpOr(w.Reason, "asked for by "+w.By), Incarnation: w.Incarnation}
 		}
 	}
-	for scope, s := range v.state.Holds {
-		for i := range want {
-			if key := want[i].Key(); scope == name || scope == key {
-				in.Held[key] = holdText(s)
-			}
+	for i := range want {
+		key := want[i].Key()
+		if s, ok := v.state.Holds[key]; ok {
+			in.Held[key] = holdText(s)
+		} else if s, ok := v.state.Holds[name]; ok {
+			in.Held[key] = holdText(s)
 		}
 	}
 	v.suspend(name, &in)
@@ -78,7 +80,7 @@ func (v *view) instances() map[string]reconciler.Instance {
 		if age := v.now.Sub(r.At); age > v.stale {
 			i.Silent = fmt.Sprintf("%s has not reported for %s", name, age.Round(time.Second))
 		}
-		if s, ok := v.state.Suspended["instance:"+name]; ok {
+		if s, ok := v.state.Suspended["instance:"+name]; ok && !v.draining {
 			i.Suspended = suspensionText(s)
 		}
 		m[name] = i

@@ -46,9 +46,17 @@ func (e *Engine) observe(ctx context.Context, o Observation) {
 	e.seen.commit = o.Snapshot.Commit
 	in := judge(o.Snapshot, e.cfg.Parse, e.cfg.Validate, e.cfg.Instance)
 	e.seen.diagnostics = in.diagnostics
-	if !e.learned(ctx, in.good) || !e.intake(ctx, o, in) {
-		e.pending = &o // an answer is to come, or the journal cannot be written: try again
+	if !e.learned(ctx, in.good) {
+		e.pending = &o // an answer is to come
+		return
 	}
+	if !e.intake(ctx, o, in) {
+		e.pending = &o
+		e.intakeWait = min(max(time.Second, 2*e.intakeWait), time.Minute)
+		e.intakeAt = time.Now().Add(e.intakeWait)
+		return
+	}
+	e.intakeAt, e.intakeWait = time.Time{}, 0
 }
 
 // learned reports whether everything is known of the Zeeks that clusters name, as far as agents can tell.
@@ -66,9 +74,9 @@ func (e *Engine) learned(ctx context.Context, cs map[string]*desired.Cluster) bo
 			if !begun {
 				e.asked[key] = false
 				go func() {
-					ctx, cancel := context.WithTimeoutCause(ctx, e.timings.Check, fmt.Errorf("no answer within %s", e.timings.Check))
+					within, cancel := context.WithTimeoutCause(ctx, e.timings.Check, fmt.Errorf("no answer within %s", e.timings.Check))
 					defer cancel()
-					if err := e.cfg.Agents.Ask(ctx, n.Instance, path); err != nil {
+					if err := e.cfg.Agents.Ask(within, n.Instance, path); err != nil {
 						e.log.Warn("Cannot find out about a Zeek", "instance", n.Instance, "zeek", path, "error", err)
 					}
 					e.later(ctx, func() { e.asked[key] = true })
@@ -156,7 +164,7 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 			}
 		}
 	}
-	out := desired.Compile(clusterList(all), e.facts(), e.state.Assignment, o.CheckedAt)
+	out := desired.Compile(clusterList(all), e.facts(), e.state.Assigned(), o.CheckedAt)
 	in.blame(out.Diagnostics)
 	e.seen.diagnostics = in.diagnostics
 	desired.SortDiagnostics(e.seen.diagnostics)
@@ -168,14 +176,16 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 	for _, name := range slices.Sorted(maps.Keys(in.good)) {
 		f := in.files[name]
 		rev := f.Revision()
-		h := e.state.Cluster(name)
+		h := e.state.look(name)
 		if n := h.Newest(); n != nil && n.ID == rev {
 			continue
 		}
 		object, err := e.cfg.Journal.PutFile(ctx, f)
 		if err != nil {
+			if e.journalErr != err.Error() {
+				e.log.Error("Cannot keep a revision; it is not accepted", "cluster", name, "error", err)
+			}
 			e.journalErr = err.Error()
-			e.log.Error("Cannot keep a revision; it is not accepted", "cluster", name, "error", err)
 			return false
 		}
 		c := in.good[name]
@@ -229,7 +239,7 @@ func (e *Engine) reject(ctx context.Context, o Observation, in *judged) bool {
 		if f.Err == nil {
 			rev = f.Revision()
 		}
-		if r := e.state.Cluster(name).Rejected; known && r != nil && r.Revision == rev {
+		if r := e.state.look(name).Rejected; known && r != nil && r.Revision == rev {
 			continue
 		}
 		rs = append(rs, &Record{Kind: KindRejected, Cluster: name, Revision: rev, By: "source", Problems: firstErrors(in.bad[name])})
@@ -310,7 +320,7 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 	var cs []*desired.Cluster
 	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
 		if rev := e.state.Clusters[name].Target(); rev != nil && !rev.Removed {
-			key += "\x00" + name + rev.Object
+			key += fmt.Sprintf("\x00%s %s %d", name, rev.Object, rev.At.UnixNano())
 		}
 	}
 	if key == e.compiledAs {
@@ -321,7 +331,7 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 			cs = append(cs, c)
 		}
 	}
-	e.compiled = desired.Compile(cs, facts, e.state.Assignment, now)
+	e.compiled = desired.Compile(cs, facts, e.state.Assigned(), now)
 	e.compiledAs = key
 	e.keepParsed(cs)
 }

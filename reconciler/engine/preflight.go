@@ -36,11 +36,13 @@ func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Re
 	if f, ok := e.files[target.Object]; ok {
 		tree = f.Tree
 	}
+	// Most resources share a command line, but nobody says that they do.
+	limit := e.timings.Check + time.Duration(len(plan.Actions))*time.Second
 	r.checking = true
 	go func() {
-		ctx, cancel := context.WithTimeoutCause(ctx, e.timings.Check, fmt.Errorf("the check took longer than %s", e.timings.Check))
+		within, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the check took longer than %s", limit))
 		defer cancel()
-		ps, err := e.check(ctx, name, byInstance, tree)
+		ps, err := e.check(within, name, byInstance, tree)
 		e.later(ctx, func() { e.checked(ctx, name, w, r, byInstance, ps, err) })
 	}()
 	return false
@@ -89,7 +91,7 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 	if len(ps) == 0 {
 		return
 	}
-	if i := slices.IndexFunc(ps, func(p observed.Problem) bool { return p.Permanent }); i >= 0 && r.target != h.Good {
+	if i := slices.IndexFunc(ps, func(p observed.Problem) bool { return p.Permanent }); i >= 0 && r.target != h.Good && h.Pin == nil {
 		why := "the check before the rollout failed, nothing was disturbed: " + problemText(ps[i])
 		e.end(ctx, name, w, Failed, why, &Record{Kind: KindQuarantined, Cluster: name, Revision: r.target, By: "zeekrec", Reason: why})
 		return

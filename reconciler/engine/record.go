@@ -77,7 +77,7 @@ type Accepted struct {
 	Resources map[string]Placement `json:"resources,omitempty"`
 	// Guard is why the revision waits for a confirmation; empty: it does not.
 	Guard string `json:"guard,omitempty"`
-	// Threshold of the prune guard, and whether to revert, that hold from now on.
+	// PruneGuard is the threshold that holds from now on.
 	PruneGuard desired.Quantity   `json:"prune_guard"`
 	Assignment desired.Assignment `json:"assignment"`
 }
@@ -96,6 +96,8 @@ type RolloutRecord struct {
 	To      string   `json:"to"`
 	Cause   string   `json:"cause"` // change, revert, drift, asked
 	Actions []string `json:"actions,omitempty"`
+	// Keys of what it starts and restarts: a later zeekrec goes on with these.
+	Keys []string `json:"keys,omitempty"`
 	// Acted on in the end, at an outcome.
 	Acted int `json:"acted,omitempty"`
 }

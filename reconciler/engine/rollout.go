@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,23 +35,28 @@ func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
 	e.follow(w, v)
 	w.giveUp(v)
 	if w.rollout != nil && w.rollout.target != target.ID {
-		if !e.end(ctx, name, w, Superseded, "revision "+target.ID+" took over") {
+		if !e.end(ctx, name, w, Superseded, "revision "+target.ID+" took over") && !e.draining {
 			return
 		}
+		w.rollout = nil
 	}
-	if w.rollout != nil {
+	suspended := e.suspended(name, c, v)
+	if e.draining {
+		suspended = ""
+	}
+	if w.rollout != nil && suspended == "" {
 		careful := h.Good != "" && h.Good != target.ID
-		if why := w.trouble(v, careful); why != "" {
+		if why := w.trouble(v, careful, len(plan.Actions)); why != "" {
 			e.fail(ctx, name, w, h, target, why, v)
 			return
 		}
 	}
-	if w.rollout == nil && h.Rollout != nil && h.Rollout.To == target.ID && !e.draining {
+	if u := h.unfinished(target.ID); u != nil && w.rollout == nil && suspended == "" && !e.draining {
 		// One that a zeekrec before this one began.
 		if !e.begin(ctx, name, w, h, target, plan, now) {
 			return
 		}
-		w.resume(v, want, e.timings.Start)
+		w.resume(v, want, u.Keys, e.timings.Start)
 	}
 	busy := len(w.progress.InFlight)+len(w.progress.Unsettled) > 0
 	if len(plan.Actions) == 0 {
@@ -59,8 +65,9 @@ func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
 		}
 		return
 	}
-	if why := e.suspended(name, c, v); why != "" && !e.draining {
-		w.blocked = why
+	e.sendHolds(ctx, name, w, &plan, v)
+	if suspended != "" {
+		w.blocked = suspended
 		return
 	}
 	if w.stalled.target == target.ID && now.Before(w.stalled.until) && !e.draining {
@@ -84,7 +91,7 @@ func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
 }
 
 func (e *Engine) view(now time.Time) *view {
-	return &view{state: e.state, fleet: e.fleet, relation: e.relation, stale: e.timings.Stale, now: now}
+	return &view{state: e.state, fleet: e.fleet, relation: e.relation, stale: e.timings.Stale, now: now, draining: e.draining}
 }
 
 // wanted is what is to run of a cluster. ok is false where that is not known, and so nothing is done.
@@ -132,6 +139,10 @@ func (e *Engine) begin(ctx context.Context, name string, w *work, h *History, ta
 		r.Cause = string(plan.Actions[0].Cause)
 	}
 	r.Actions = actionTexts(plan.Actions)
+	r.Keys = disruptedKeys(plan.Actions)
+	if u := h.unfinished(target.ID); u != nil {
+		r.Keys = slices.Compact(slices.Sorted(slices.Values(append(r.Keys, u.Keys...))))
+	}
 	if !e.record(ctx, &Record{Kind: KindRollout, Cluster: name, Revision: target.ID, By: "zeekrec", Rollout: &r}) {
 		return false
 	}
@@ -141,6 +152,26 @@ func (e *Engine) begin(ctx context.Context, name string, w *work, h *History, ta
 	w.rollout = &rollout{RolloutRecord: r, began: now, target: target.ID, checked: map[string]bool{}}
 	w.unblock()
 	return true
+}
+
+// disruptedKeys are those of what is started or restarted, sorted.
+func disruptedKeys(as []reconciler.Action) []string {
+	var keys []string
+	for i := range as {
+		if k := as[i].Kind; k == desired.Start || k == desired.Restart {
+			keys = append(keys, as[i].Resource)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// unfinished is a rollout to the target that began and has not ended; nil for none.
+func (h *History) unfinished(target string) *RolloutRecord {
+	if h.Rollout != nil && h.Rollout.To == target {
+		return h.Rollout
+	}
+	return nil
 }
 
 // actionTexts are the actions in words, for the journal: what is disturbed or new first, and of very many
@@ -270,6 +301,16 @@ func (e *Engine) mayRevert(ctx context.Context, h *History) bool {
 	return c != nil && c.Settings.AutoRevert
 }
 
+// sendHolds sends the stops that a person asked for: they wait for no preflight, no wave and no suspension.
+func (e *Engine) sendHolds(ctx context.Context, name string, w *work, plan *reconciler.ClusterPlan, v *view) {
+	for _, a := range plan.Actions {
+		_, flying := w.progress.InFlight[a.Resource]
+		if a.Kind == desired.Stop && a.Hold != "" && !flying {
+			e.send(ctx, name, w, a, v)
+		}
+	}
+}
+
 // send hands one action to its agent.
 func (e *Engine) send(ctx context.Context, name string, w *work, a reconciler.Action, v *view) {
 	wait := e.timings.Start
@@ -277,23 +318,31 @@ func (e *Engine) send(ctx context.Context, name string, w *work, a reconciler.Ac
 		wait += e.timings.Stop
 	}
 	key := a.Resource
-	n := &act{rollout: w.rollout.ID, verb: a.Kind, role: a.Role, instance: a.Instance, incarnation: a.Incarnation, deadline: v.now.Add(wait)}
+	id := "hold"
+	if w.rollout != nil {
+		id = w.rollout.ID
+	}
+	n := &act{rollout: id, verb: a.Kind, role: a.Role, instance: a.Instance, incarnation: a.Incarnation, deadline: v.now.Add(wait)}
 	if a.Target != nil {
 		n.id = a.Target.ID
+	}
+	n.first = v.now
+	if was := w.acts[key]; was != nil && was.verb == n.verb && was.id == n.id {
+		n.first = was.first
 	}
 	w.acts[key] = n
 	w.progress.Sent(&a)
 	e.log.Info("Action", "cluster", name, "action", a.Kind, "resource", key, "wave", a.Wave, "reason", reasonText(a.Reasons))
 
-	o := a.Order(w.rollout.ID, v.now.Add(wait))
+	o := a.Order(id, v.now.Add(wait))
 	go func() {
-		ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("%s did not take the order within %s", a.Instance, wait))
+		within, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("%s did not take the order within %s", a.Instance, wait))
 		defer cancel()
-		err := e.cfg.Agents.Do(ctx, a.Instance, o)
+		err := e.cfg.Agents.Do(within, a.Instance, o)
 		if err == nil {
 			return
 		}
-		if errors.Is(err, context.DeadlineExceeded) {
+		if within.Err() != nil {
 			return // it may have been taken up all the same: follow decides, by reports that are younger
 		}
 		e.later(ctx, func() {
@@ -315,14 +364,18 @@ func (e *Engine) finishDraining() {
 	if !e.draining {
 		return
 	}
+	var err error
 	for name, p := range e.plans {
 		w := e.work(name)
 		if len(p.Actions) > 0 || len(w.progress.InFlight)+len(w.progress.Unsettled) > 0 {
 			return
 		}
+		for _, x := range p.Waiting {
+			err = errors.Join(err, fmt.Errorf("cannot stop %s: %s", x.Resource, x.Why))
+		}
 	}
 	for _, ch := range e.drained {
-		close(ch)
+		ch <- err // has room for it
 	}
 	e.drained = nil
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +57,9 @@ type Revision struct {
 	PruneGuard desired.Quantity     `json:"prune_guard"`
 	// Guard is why it waits for a confirmation; cleared by one.
 	Guard string `json:"guard,omitempty"`
+	// Assignment is the cluster's own part of what was assigned when it was accepted: it comes back with
+	// a revert, and one that never runs moves nothing (decisions 7).
+	Assignment desired.Assignment `json:"assignment"`
 }
 
 // Pin holds a cluster at an older revision.
@@ -139,6 +143,14 @@ func (s *State) Cluster(name string) *History {
 	return h
 }
 
+// look returns the history of a cluster to read; an empty one when there is none.
+func (s *State) look(name string) *History {
+	if h := s.Clusters[name]; h != nil {
+		return h
+	}
+	return &History{}
+}
+
 // Apply adds one record. It is the only way to change a State.
 func (s *State) Apply(r Record) {
 	s.Seq = max(s.Seq, r.Seq)
@@ -165,7 +177,11 @@ func (s *State) Apply(r Record) {
 		h.Last = &LastRollout{ID: r.Rollout.ID, To: r.Revision, Outcome: r.Outcome, Reason: r.Reason, At: r.At}
 		if r.Outcome == Succeeded {
 			h.Good = r.Revision
+		}
+		if r.Outcome == Succeeded || r.Outcome == RolledBack {
 			h.forget(r.Revision)
+			// All that was asked for is done: an incarnation that is lost must not ask for it again.
+			maps.DeleteFunc(s.Restarts, func(key string, _ RestartWish) bool { return strings.HasPrefix(key, r.Cluster+"/") })
 		}
 		h.Rollout = nil
 	case KindQuarantined:
@@ -209,8 +225,16 @@ func (s *State) leave() {
 
 func (s *State) accept(r Record) {
 	h := s.Cluster(r.Cluster)
+	own := r.Accepted.Assignment.Of(r.Cluster)
+	if n := h.Newest(); n != nil && own.Same(n.Assignment) {
+		own = n.Assignment // shared: there may be many revisions of many nodes
+	}
+	if r.Accepted.Removed {
+		delete(h.Quarantined, r.Revision) // every removal bears the same name
+	}
 	h.Revisions = append(h.Revisions, Revision{
-		ID: r.Revision, Object: r.Accepted.Object, Removed: r.Accepted.Removed, Commit: r.Accepted.Commit, At: r.At, By: r.By,
+		Assignment: own,
+		ID:         r.Revision, Object: r.Accepted.Object, Removed: r.Accepted.Removed, Commit: r.Accepted.Commit, At: r.At, By: r.By,
 		Resources: r.Accepted.Resources, PruneGuard: r.Accepted.PruneGuard, Guard: r.Accepted.Guard,
 	})
 	h.Rejected = nil
@@ -261,7 +285,12 @@ func (h *History) know(id string) {
 	if h.Known == nil {
 		h.Known = map[string]Placement{}
 	}
-	maps.Copy(h.Known, rev.Resources)
+	for name, p := range rev.Resources {
+		// One that is known stays known where it was placed: it may still run there.
+		if _, ok := h.Known[name]; !ok {
+			h.Known[name] = p
+		}
+	}
 }
 
 // forget drops what a revision that runs completely no longer has.
@@ -269,6 +298,18 @@ func (h *History) forget(id string) {
 	if rev := h.find(id); rev != nil {
 		h.Known = maps.Clone(rev.Resources)
 	}
+}
+
+// Assigned is what is assigned as long as the targets are what they are: the newest assignment, with that of
+// each target in the place of its cluster's.
+func (s *State) Assigned() desired.Assignment {
+	a := s.Assignment
+	for _, name := range slices.Sorted(maps.Keys(s.Clusters)) {
+		if t := s.Clusters[name].Target(); t != nil && !t.Removed {
+			a = a.With(name, t.Assignment)
+		}
+	}
+	return a
 }
 
 // Target is the revision that is to run (decisions 11): the pin, else the newest accepted one that is

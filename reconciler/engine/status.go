@@ -112,8 +112,10 @@ type AgentStatus struct {
 // Status of everything, now.
 func (e *Engine) Status(ctx context.Context) (*Status, error) {
 	var s *Status
-	err := e.call(ctx, func() { s = e.status(time.Now()) })
-	return s, err
+	if err := e.call(ctx, func() { s = e.status(time.Now()) }); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (e *Engine) status(now time.Time) *Status {
@@ -198,6 +200,7 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	} else if w.blocked != "" {
 		c.Reason = w.blocked
 	}
+	c.Reason = cmpOr(w.reluctant(v, e.timings.Stop), c.Reason)
 	if target != nil && w.rollout == nil && h.failed(target.ID) {
 		c.Reason = "its rollout failed: " + h.Last.Reason
 	}

@@ -46,10 +46,12 @@ type act struct {
 	verb        desired.Verb
 	role        desired.Role
 	instance    string
-	id          string // of the target spec
-	incarnation int    // before
+	id          string    // of the target spec
+	incarnation int       // before
+	first       time.Time // sent; a stop that has no effect is sent again
 	deadline    time.Time
 	settled     bool
+	settledAt   time.Time
 	// resumed: sent by a zeekrec before this one. What it crashed of may have been the time in between.
 	resumed bool
 }
@@ -85,7 +87,7 @@ func (e *Engine) follow(w *work, v *view) {
 			}
 		}
 		if _, open := w.progress.Unsettled[key]; open && a.reached(s, v.now, e.timings.Stable) {
-			a.settled = true
+			a.settled, a.settledAt = true, v.now
 			w.progress.Settled(key)
 		}
 	}
@@ -118,9 +120,14 @@ func (a *act) reached(s *observed.Resource, now time.Time, stable time.Duration)
 	}
 }
 
+// provenAfter is how long what was rolled out is still watched while nothing more is to be done; a crash
+// after that is one like any other (decisions 14: the back-off is reset after 60 s up).
+const provenAfter = time.Minute
+
 // trouble says why the rollout has to stop; empty: it goes well. careful is set where there is something to
 // go back to: then a single crash of what was acted on is enough.
-func (w *work) trouble(v *view, careful bool) string {
+// left is how many actions are still to come.
+func (w *work) trouble(v *view, careful bool, left int) string {
 	for _, key := range slices.Sorted(maps.Keys(w.acts)) {
 		a := w.acts[key]
 		if w.rollout == nil || a.rollout != w.rollout.ID {
@@ -128,7 +135,11 @@ func (w *work) trouble(v *view, careful bool) string {
 		}
 		s := v.seen(a.instance, key)
 		switch {
-		case a.verb == desired.Update || a.verb == desired.Stop:
+		case a.verb == desired.Update:
+		case a.verb == desired.Stop:
+			continue // that something does not end is no fault of the revision that does without it
+		case a.settled && left == 0 && v.now.Sub(a.settledAt) > provenAfter:
+			continue // the rollout waits for something else; this one has proved itself
 		case s == nil || s.Told != a.id || s.Incarnation <= a.incarnation:
 			// Not begun yet: what is seen speaks of the process before.
 		case s.State == observed.Failed:
@@ -157,11 +168,11 @@ func reasonOf(s *observed.Resource) string {
 // resume takes over what an earlier zeekrec's rollout to the same target had acted on, as far as it shows: a
 // resource that was told what is wanted now and is not healthy has to become so before anything else
 // happens.
-func (w *work) resume(v *view, want []desired.Resource, timeout time.Duration) {
+func (w *work) resume(v *view, want []desired.Resource, keys []string, timeout time.Duration) {
 	for i := range want {
 		r := &want[i]
 		s := v.seen(r.Instance, r.Key())
-		if s == nil || s.Told != r.ID || s.Healthy || s.Hold != "" {
+		if _, mine := slices.BinarySearch(keys, r.Key()); !mine || s == nil || s.Told != r.ID || s.Healthy || s.Hold != "" {
 			continue
 		}
 		a := reconciler.Action{Kind: desired.Start, Resource: r.Key(), Role: r.Role, Instance: r.Instance, Target: r}
@@ -172,6 +183,16 @@ func (w *work) resume(v *view, want []desired.Resource, timeout time.Duration) {
 		w.progress.Sent(&a)
 		w.progress.Seen(r.Key())
 	}
+}
+
+// reluctant names what was told to stop long ago and has not; empty: nothing.
+func (w *work) reluctant(v *view, patience time.Duration) string {
+	for _, key := range slices.Sorted(maps.Keys(w.acts)) {
+		if a := w.acts[key]; a.verb == desired.Stop && !a.settled && v.now.Sub(a.first) > patience {
+			return fmt.Sprintf("%s does not stop%s", key, reasonOf(v.seen(a.instance, key)))
+		}
+	}
+	return ""
 }
 
 // giveUp forgets what a former rollout left unsettled and will not settle: it no longer blocks.

@@ -30,7 +30,10 @@ func (e *Engine) World(ctx context.Context) (*World, error) {
 		w = &World{Source: e.cfg.Source, State: e.state, Fleet: maps.Clone(e.fleet), Instance: e.cfg.Instance, At: time.Now()}
 		w.State = copyState(e.state)
 	})
-	return w, err
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // copyState makes a copy for another goroutine. Maps that Apply changes in place are copied; what it
@@ -59,7 +62,7 @@ func EmptyWorld(instance string, at time.Time) *World {
 func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate Validator) *reconciler.Plan {
 	in := judge(s, parse, validate, w.Instance)
 	facts := factsFrom(w.Fleet, w.Instance)
-	out := desired.Compile(clusterList(in.good), facts, w.State.Assignment, w.At)
+	out := desired.Compile(clusterList(in.good), facts, w.State.Assigned(), w.At)
 	in.blame(out.Diagnostics)
 	if len(w.Fleet) == 0 {
 		assumed := desired.Diagnostic{File: s.URL, Severity: desired.Info, Code: "assumed-facts",
@@ -102,8 +105,14 @@ func holdOf(h *History, want []desired.Resource, removed bool) *reconciler.Hold 
 	if t == nil || t.Removed {
 		return nil
 	}
+	// Reckoned from what may run, which several revisions may have added to; from what was accepted where
+	// nothing was rolled out yet.
+	base := h.Known
+	if len(base) == 0 {
+		base = t.Resources
+	}
 	var was []desired.Resource
-	for name, p := range t.Resources {
+	for name, p := range base {
 		was = append(was, desired.Resource{Name: name, Type: p.Type, Role: p.Role, Instance: p.Instance})
 	}
 	return reconciler.Guard(was, want, t.PruneGuard, removed)
