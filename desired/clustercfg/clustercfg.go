@@ -26,6 +26,8 @@ func Parse(f desired.ClusterFile, host string) (*desired.Cluster, []desired.Diag
 		rep.error(0, "unfit-name", fmt.Sprintf("the cluster's name %s cannot be the name of a folder: %s", quote(f.Name), why), "rename the file")
 	} else if strings.Contains(f.Name, ":") {
 		rep.error(0, "unfit-name", fmt.Sprintf("the cluster's name %s has a colon, which ends a folder's name on ZEEKPATH", quote(f.Name)), "rename the file")
+	} else if strings.Contains(f.Name, "@") {
+		rep.error(0, "unfit-name", fmt.Sprintf("the cluster's name %s has an @, which separates a cluster from its revision", quote(f.Name)), "rename the file")
 	}
 	text, ok := readable(f, rep)
 	if !ok {
