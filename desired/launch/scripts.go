@@ -83,6 +83,13 @@ func nodeScript(r *desired.Resource, v Version, queue string) string {
 		b.WriteString("\n")
 	}
 
+	if s.Backend == desired.BackendBroker && r.Role != desired.RoleWorker {
+		// Zeek's own default is every address, and Broker asks nobody for a password.
+		b.WriteString("@load base/frameworks/broker\n")
+		redef("Broker::default_listen_address", quote(addressOf(s.Layout, r.Name)))
+		b.WriteString("\n")
+	}
+
 	b.WriteString("@load base/frameworks/telemetry/options\n")
 	if s.MetricsPort != 0 {
 		redef("Telemetry::metrics_port", fmt.Sprintf("%d/tcp", s.MetricsPort))
@@ -112,6 +119,16 @@ func nodeScript(r *desired.Resource, v Version, queue string) string {
 		b.WriteString("};\n")
 	}
 	return b.String()
+}
+
+// addressOf a node in the layout.
+func addressOf(l desired.Layout, name string) string {
+	for _, n := range l.Nodes {
+		if n.Name == name {
+			return n.Address
+		}
+	}
+	return ""
 }
 
 // optionsScript has what the user wrote in [zeekrec.options], name by name.

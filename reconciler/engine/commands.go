@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/reconciler"
 )
 
@@ -98,7 +99,11 @@ func (e *Engine) Resume(ctx context.Context, scope, by string) error {
 			return nil, err
 		}
 		if _, ok := e.state.Suspended[s]; !ok {
-			return nil, fmt.Errorf("cannot resume %s: it is not suspended", s)
+			text := "nothing is"
+			if len(e.state.Suspended) > 0 {
+				text = "what is: " + strings.Join(slices.Sorted(maps.Keys(e.state.Suspended)), ", ")
+			}
+			return nil, fmt.Errorf("cannot resume %s: that is not suspended; %s", strings.Replace(s, "*", "everything", 1), text)
 		}
 		return []*Record{{Kind: KindResumed, Scope: s, By: by}}, nil
 	})
@@ -165,6 +170,12 @@ func (e *Engine) Restart(ctx context.Context, scopes []string, outdated bool, re
 				s := e.view(time.Now()).seen(r.Instance, r.Key())
 				meant := slices.Contains(want, name) || slices.Contains(want, r.Key()) || outdated && len(want) == 0
 				if s == nil || !meant || outdated && len(s.Outdated) == 0 {
+					continue
+				}
+				if s.Hold != "" {
+					if slices.Contains(want, r.Key()) {
+						return nil, fmt.Errorf("cannot restart %s: it is kept %s; zeekrec start lets it run again", r.Key(), s.Hold)
+					}
 					continue
 				}
 				wish[r.Key()] = s.Incarnation
@@ -248,12 +259,10 @@ func (e *Engine) Plan(ctx context.Context) (*reconciler.Plan, error) {
 	var p *reconciler.Plan
 	err := e.call(ctx, func() {
 		var cs []reconciler.ClusterPlan
-		for _, name := range slices.Sorted(maps.Keys(e.plans)) {
-			cp := e.plans[name]
-			if w := e.state.Clusters[name].Waiting(); w != nil {
-				cp.Held = &reconciler.Hold{Code: "waiting", Reason: w.Guard, Stops: []string{}}
+		for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+			if cp, ok := e.planOf(ctx, name); ok {
+				cs = append(cs, cp)
 			}
-			cs = append(cs, cp)
 		}
 		p = reconciler.NewPlan(cs, e.seen.diagnostics)
 	})
@@ -261,6 +270,31 @@ func (e *Engine) Plan(ctx context.Context) (*reconciler.Plan, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// planOf a cluster: of the revision that waits for a confirmation, where one does.
+func (e *Engine) planOf(ctx context.Context, name string) (reconciler.ClusterPlan, bool) {
+	h := e.state.Clusters[name]
+	w := h.Waiting()
+	if w == nil || h.Pin != nil {
+		cp, ok := e.plans[name]
+		return cp, ok
+	}
+	v, limit := e.view(time.Now()), desired.Quantity{N: 1}
+	var want []desired.Resource
+	if !w.Removed {
+		c := e.clusterOf(ctx, w)
+		if c == nil {
+			return reconciler.ClusterPlan{}, false
+		}
+		limit = c.Settings.MaxUnavailable
+		want = desired.Compile([]*desired.Cluster{c}, e.facts(), e.state.Assigned(), v.now).Resources[name]
+	}
+	cp := reconciler.Diff(v.input(name, w.ID, want, limit))
+	if cp.Held = holdOf(h, want, w.Removed); cp.Held == nil {
+		cp.Held = &reconciler.Hold{Code: "waiting", Reason: w.Guard, Stops: []string{}}
+	}
+	return cp, true
 }
 
 // StopAll stops everything that any revision of this source had, in waves, workers first, and returns when
@@ -283,7 +317,9 @@ func (e *Engine) StopAll(ctx context.Context) error {
 // scope makes a name that a person wrote into the scope of records. "NODE" alone will do where it fits
 // one cluster only.
 func (e *Engine) scope(raw string) (string, error) {
-	if raw == "*" || strings.HasPrefix(raw, "instance:") {
+	if inst, ok := strings.CutPrefix(raw, "instance:"); ok && !e.isInstance(inst) {
+		return "", &NotFound{fmt.Sprintf("there is no instance %q", inst)}
+	} else if ok || raw == "*" {
 		return raw, nil
 	}
 	if e.state.Clusters[raw] != nil {
@@ -313,6 +349,19 @@ func (e *Engine) scope(raw string) (string, error) {
 		return fits[0], nil
 	}
 	return "", fmt.Errorf("%q fits several nodes: %s", raw, strings.Join(fits, ", "))
+}
+
+// isInstance reports whether an agent of that name has reported, or something is wanted there.
+func (e *Engine) isInstance(name string) bool {
+	if _, ok := e.fleet[name]; ok {
+		return true
+	}
+	for _, rs := range e.compiled.Resources {
+		if slices.ContainsFunc(rs, func(r desired.Resource) bool { return r.Instance == name }) {
+			return true
+		}
+	}
+	return false
 }
 
 // resourceNames are all keys that are wanted or seen.

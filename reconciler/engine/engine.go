@@ -27,6 +27,8 @@ type Config struct {
 	State    *State // what the journal adds up to; owned by the engine from here on
 	Parse    Parser
 	Validate Validator
+	// HoldsOnly: carry out the stops that were asked for, and nothing else (zeekrec stop without a run).
+	HoldsOnly bool
 	// Instance is the name of the instance that a file without instances means.
 	Instance string
 	Log      *slog.Logger

@@ -400,7 +400,7 @@ func TestHoldsRestartsAndPins(t *testing.T) {
 		}
 		b.settle()
 		b.want("rollback", b.hosts.took(), "restart dmz/worker-3")
-		if s := b.status("dmz"); s.Pinned != first || s.Synced {
+		if s := b.status("dmz"); s.Pinned != first || s.Synced || !strings.Contains(s.Reason, "ann") {
 			t.Errorf("status %+v", s)
 		}
 		b.see(map[string]string{"dmz": six + "=y"})

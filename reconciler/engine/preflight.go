@@ -104,7 +104,7 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 			}
 		}
 		for _, p := range ps {
-			e.log.Warn("A node will not start", "resource", p.Resource, "reason", p.Message)
+			e.log.Warn("A node may not start; it is tried all the same, since nothing would be disturbed", "resource", p.Resource, "reason", p.Message)
 		}
 		return
 	}

@@ -114,6 +114,9 @@ func (e *Engine) wanted(ctx context.Context, name string, h *History) (target *R
 
 // suspended says why nothing may be rolled out; empty: it may.
 func (e *Engine) suspended(name string, c *desired.Cluster, v *view) string {
+	if e.cfg.HoldsOnly {
+		return "this zeekrec only stops what it was asked to"
+	}
 	for _, scope := range []string{"*", name} {
 		if s, ok := v.state.Suspended[scope]; ok {
 			return suspensionText(s)
@@ -332,7 +335,7 @@ func (e *Engine) send(ctx context.Context, name string, w *work, a reconciler.Ac
 	}
 	w.acts[key] = n
 	w.progress.Sent(&a)
-	e.log.Info("Action", "cluster", name, "action", a.Kind, "resource", key, "wave", a.Wave, "reason", reasonText(a.Reasons))
+	e.log.Info("Action", "cluster", name, "action", a.Kind, "resource", key, "reason", reasonText(a.Reasons))
 
 	o := a.Order(id, v.now.Add(wait))
 	go func() {

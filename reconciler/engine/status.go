@@ -91,6 +91,7 @@ type ResourceStatus struct {
 	Since      *time.Time     `json:"since,omitempty"`
 	Healthy    bool           `json:"healthy"`
 	Orphaned   bool           `json:"orphaned,omitempty"`
+	Suspended  string         `json:"suspended,omitempty"` // by whom and why
 	Outdated   []string       `json:"outdated,omitempty"`
 	Version    string         `json:"version,omitempty"`
 	StandIn    bool           `json:"stand_in,omitempty"`
@@ -107,6 +108,7 @@ type AgentStatus struct {
 	Zeek       string    `json:"zeek,omitempty"`
 	StandIn    bool      `json:"stand_in,omitempty"`
 	ZeekError  string    `json:"zeek_error,omitempty"`
+	Suspended  string    `json:"suspended,omitempty"` // by whom and why
 }
 
 // Status of everything, now.
@@ -141,6 +143,9 @@ func (e *Engine) status(now time.Time) *Status {
 		z := r.Host.Zeek[""]
 		a.Zeek, a.StandIn, a.ZeekError = z.Version, z.StandIn, z.Err
 		s.StandIn = s.StandIn || z.StandIn
+		if u, ok := e.state.Suspended["instance:"+name]; ok {
+			a.Suspended = suspensionText(u)
+		}
 		s.Agents = append(s.Agents, a)
 	}
 	return s
@@ -175,18 +180,21 @@ func (e *Engine) sourceStatus() SourceStatus {
 func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	c := ClusterStatus{Name: name, Resources: []ResourceStatus{}, Last: h.Last}
 	w := e.work(name)
+	target := h.Target()
 	if n := h.Newest(); n != nil {
 		c.Revision.Wanted = n.ID
 	}
 	c.Revision.Running = h.Good
-	target := h.Target()
 	plan, planned := e.plans[name]
 	c.Synced = planned && target != nil && target.ID == c.Revision.Wanted && len(plan.Actions) == 0 && len(plan.Waiting) == 0 &&
 		h.Good == target.ID && w.rollout == nil && e.seen.bad[name].IsZero()
 
-	for _, scope := range []string{"*", name} {
+	for _, scope := range e.scopesOf(name) {
 		if s, ok := e.state.Suspended[scope]; ok {
 			c.Suspended, c.Reason = true, suspensionText(s)
+			if scope != "*" && scope != name {
+				c.Reason = strings.TrimPrefix(scope, "instance:") + ": " + c.Reason
+			}
 		}
 	}
 	if target != nil {
@@ -233,6 +241,17 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	return c
 }
 
+// scopesOf a cluster are those whose suspension stops its rollouts: all, its instances, itself.
+func (e *Engine) scopesOf(name string) []string {
+	scopes := []string{"*"}
+	for i := range e.compiled.Resources[name] {
+		if s := "instance:" + e.compiled.Resources[name][i].Instance; !slices.Contains(scopes, s) {
+			scopes = append(scopes, s)
+		}
+	}
+	return append(scopes, name)
+}
+
 // whyNotPlanned says what stands in the way of compiling a cluster's target.
 func (e *Engine) whyNotPlanned(name string) string {
 	if !e.ready() {
@@ -270,6 +289,10 @@ func (e *Engine) resourceStatuses(c *ClusterStatus, orphaned []string, waiting [
 					rs.Port = &p
 				}
 			}
+		}
+		if u, ok := e.state.Suspended[r.Key()]; ok {
+			rs.Suspended = suspensionText(u)
+			rs.Reason = cmpOr(rs.Reason, rs.Suspended)
 		}
 		c.Healthy = c.Healthy && (rs.Healthy || s != nil && s.Hold != "")
 		c.Resources = append(c.Resources, rs)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zeekrec/zeekrec/desired"
@@ -145,7 +146,7 @@ func (w *work) trouble(v *view, careful bool, left int) string {
 		case s.State == observed.Failed:
 			return fmt.Sprintf("%s failed after its %s: %s", key, a.verb, s.Reason)
 		case careful && !a.resumed && (s.State == observed.Crashed || s.Restarts > 0):
-			return fmt.Sprintf("%s crashed after its %s: %s", key, a.verb, cmpOr(s.Reason, "it was restarted since"))
+			return fmt.Sprintf("%s crashed after its %s: %s", key, a.verb, cmpOr(strings.TrimPrefix(s.Reason, "starting, after: "), "it was restarted since"))
 		}
 		if !a.settled && v.now.After(a.deadline) {
 			return fmt.Sprintf("%s is not ready %s after its %s began%s", key, v.now.Sub(w.rollout.began).Round(time.Second), a.verb, reasonOf(s))

@@ -80,6 +80,9 @@ func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate V
 		want := out.Resources[name]
 		p := reconciler.Diff(v.input(name, in.files[name].Revision(), want, in.good[name].Settings.MaxUnavailable))
 		p.Held = holdOf(w.State.Clusters[name], want, false)
+		if w.Note != "" {
+			p.Waiting = append(p.Waiting, dead(v, want)...)
+		}
 		plans = append(plans, p)
 	}
 	if whole {
@@ -94,6 +97,18 @@ func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate V
 		}
 	}
 	return reconciler.NewPlan(plans, in.diagnostics)
+}
+
+// dead are resources that should run as they are and have no process: their agent starts them again, by
+// itself, as soon as there is one.
+func dead(v *view, want []desired.Resource) []reconciler.Waiting {
+	var out []reconciler.Waiting
+	for i := range want {
+		if s := v.seen(want[i].Instance, want[i].Key()); s != nil && s.PID == 0 && s.Told == want[i].ID && s.Hold == "" {
+			out = append(out, reconciler.Waiting{Resource: want[i].Key(), Why: "it has no process now; zeekrec run starts it again"})
+		}
+	}
+	return out
 }
 
 // holdOf is the prune guard's verdict on what would become of a cluster.

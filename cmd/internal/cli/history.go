@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -36,6 +37,8 @@ func (a *app) historyCommand() *cobra.Command {
 			switch {
 			case err != nil:
 				return err
+			case cluster != "" && len(rs) == 0:
+				return fmt.Errorf("there is no cluster %q in the history", cluster)
 			case asJSON:
 				return a.printJSON(rs)
 			}

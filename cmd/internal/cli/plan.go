@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -145,19 +146,28 @@ func (a *app) compare(ctx context.Context, from, to string) (*reconciler.Plan, e
 	}
 	p, ds := engine.Compare(snaps[0], snaps[1], a.settings.name, clustercfg.Parse, clustercfg.ValidateAll, time.Now())
 	if desired.HasErrors(ds) {
-		a.printDiagnostics(ds)
+		a.printDiagnostics(forPlan(ds))
 		return nil, fmt.Errorf("cannot compare: %s has errors", from)
 	}
 	return p, nil
 }
 
 func (a *app) printPlan(p *reconciler.Plan, note string) error {
-	a.printDiagnostics(p.Diagnostics)
+	a.printDiagnostics(forPlan(p.Diagnostics))
 	text := render.Plan(p, a.rendering())
 	if note != "" {
 		text = "Note: " + note + ".\n\n" + text
 	}
 	return a.print(text)
+}
+
+// forPlan leaves out what validate says of every file that states nothing about it: in a plan it would hide
+// what matters.
+func forPlan(ds []desired.Diagnostic) []desired.Diagnostic {
+	general := []string{"broker-mode", "membership", "archive", "options"}
+	return slices.DeleteFunc(slices.Clone(ds), func(d desired.Diagnostic) bool {
+		return d.Severity == desired.Info && slices.Contains(general, d.Code)
+	})
 }
 
 // printDiagnostics writes them for people.

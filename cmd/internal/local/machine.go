@@ -97,6 +97,7 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	m.Engine = engine.New(engine.Config{
 		Source: cfg.Source, Observations: m.seen, Look: m.folder.Sync, Agents: &agents{agent: a, instance: cfg.Instance},
 		Journal: j, State: state, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
+		HoldsOnly: cfg.AnyZeek,
 	})
 	return m, nil
 }

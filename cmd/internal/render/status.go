@@ -76,6 +76,9 @@ func agentLine(b *strings.Builder, a *engine.AgentStatus, o Options) {
 	case a.Zeek != "":
 		fmt.Fprintf(b, ", Zeek %s", a.Zeek)
 	}
+	if a.Suspended != "" {
+		fmt.Fprintf(b, ", %s", o.paint(warn, a.Suspended))
+	}
 	b.WriteByte('\n')
 }
 

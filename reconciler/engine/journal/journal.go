@@ -56,6 +56,11 @@ type line struct {
 // Open takes the lock of a state folder, reads its journal and returns the state that it adds up to.
 // The folder is made where it is missing. The error is ErrLocked where another process holds it.
 func Open(dir string) (*Journal, *engine.State, error) {
+	// Nodes may run as another user (user =), who has to get to his working folder; what is not for him has
+	// modes of its own.
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, nil, fmt.Errorf("cannot make the state folder: %w", err)
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "objects"), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("cannot make the state folder: %w", err)
 	}
