@@ -1,7 +1,9 @@
 package observed
 
 import (
+	"cmp"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -21,10 +23,12 @@ const (
 
 // Report is all that one agent knows, at one moment. Each report stands alone; a lost one does no harm.
 type Report struct {
-	Instance  string     `json:"instance"`
-	At        time.Time  `json:"at"`
-	Host      Host       `json:"host"`
-	Resources []Resource `json:"resources"` // sorted by cluster and name
+	Instance string    `json:"instance"`
+	At       time.Time `json:"at"`
+	Host     Host      `json:"host"`
+	// Resources are sorted as Resource.Compare has it, by cluster and then by name, which readers search by
+	// halves. It is not the order of keys: "dmz-2/a" is before "dmz/a", and dmz-2 behind dmz.
+	Resources []Resource `json:"resources"`
 	// Events since the agent began, newest last, bounded; Seq rises by one, so that a reader knows
 	// which it has seen.
 	Events []Event `json:"events,omitempty"`
@@ -92,6 +96,12 @@ type Resource struct {
 
 // Key is "cluster/name".
 func (r *Resource) Key() string { return r.Cluster + "/" + r.Name }
+
+// Compare orders resources by cluster, then by name: negative where r comes before o. It is the order of
+// Report.Resources.
+func (r *Resource) Compare(o *Resource) int {
+	return cmp.Or(strings.Compare(r.Cluster, o.Cluster), strings.Compare(r.Name, o.Name))
+}
 
 // Event is something that happened to a resource without an order: drift.
 type Event struct {

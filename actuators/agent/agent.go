@@ -301,7 +301,7 @@ func (a *Agent) Report() observed.Report {
 			r.Resources = append(r.Resources, v)
 		}
 	}
-	slices.SortFunc(r.Resources, func(x, y observed.Resource) int { return strings.Compare(x.Key(), y.Key()) })
+	slices.SortFunc(r.Resources, func(x, y observed.Resource) int { return x.Compare(&y) })
 	r.Events = a.events.all()
 	return r
 }

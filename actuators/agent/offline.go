@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/zeekrec/zeekrec/actuators/process"
@@ -25,7 +24,7 @@ func Offline(stateDir, instance string, at time.Time) (observed.Report, error) {
 			}
 		}
 	}
-	slices.SortFunc(r.Resources, func(a, b observed.Resource) int { return strings.Compare(a.Key(), b.Key()) })
+	slices.SortFunc(r.Resources, func(x, y observed.Resource) int { return x.Compare(&y) })
 	return r, nil
 }
 
