@@ -49,7 +49,7 @@ type Timings struct {
 	CrashLimit  int           // 5
 	RetryFailed time.Duration // 5 min
 
-	Scan  time.Duration // for processes that others started, and of programs that were replaced: 30 s
+	Scan  time.Duration // for processes that others started, and of programs that were replaced: 5 s
 	Sweep time.Duration // of generated files that nothing uses: 1 h
 	Check time.Duration // for one `zeek -a`: 60 s
 	// Leftovers of an ended process get TERM, and KILL after this: 2 s.
@@ -65,7 +65,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.Poll, 100 * time.Millisecond}, {&t.Tick, time.Second},
 		{&t.BackoffStep, time.Second}, {&t.BackoffMax, time.Minute},
 		{&t.CrashReset, time.Minute}, {&t.CrashWindow, time.Minute}, {&t.RetryFailed, 5 * time.Minute},
-		{&t.Scan, 30 * time.Second}, {&t.Sweep, time.Hour}, {&t.Check, time.Minute}, {&t.Leftovers, 2 * time.Second},
+		{&t.Scan, 5 * time.Second}, {&t.Sweep, time.Hour}, {&t.Check, time.Minute}, {&t.Leftovers, 2 * time.Second},
 	} {
 		if *d.to == 0 {
 			*d.to = d.value
