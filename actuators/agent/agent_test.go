@@ -287,6 +287,43 @@ func TestSuspendedHealing(t *testing.T) {
 	w.untilState(observed.Running)
 }
 
+// An order that ends the suspension of healing and says itself what is to become of the process is all that
+// happens: it is not healed as well.
+func TestOrdersForWhatCrashedUnhealed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		verb desired.Verb
+		incs int // processes that there were in the end
+	}{
+		"removed": {desired.Stop, 1},
+		"renewed": {desired.Restart, 2},
+		"started": {desired.Start, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			off, on := worker(part("heal", desired.Live, "no")), worker()
+			w.do(order(desired.Start, off, ""))
+			killPID(t, w.untilState(observed.Running).PID)
+			w.untilState(observed.Crashed)
+			w.do(order(tt.verb, on, off.ID))
+			if tt.verb == desired.Stop {
+				w.untilGone()
+			} else {
+				w.untilState(observed.Running)
+			}
+			if kinds := w.kinds(); !slices.Equal(kinds, []string{"crashed"}) {
+				t.Errorf("events %v, want the crash alone", kinds)
+			}
+			last, err := readJSON[runningRecord](w.folder("dmz", "w1").running())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last.Incarnation != tt.incs || last.Restarts != 0 {
+				t.Errorf("incarnation %d, restarts %d; want %d and none", last.Incarnation, last.Restarts, tt.incs)
+			}
+		})
+	}
+}
+
 func TestRefusedAndImpossibleOrders(t *testing.T) {
 	w := newWorld(t)
 	r := worker()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/zeekrec/zeekrec/actuators/process"
@@ -35,7 +34,7 @@ func (u *unit) find(ctx context.Context) {
 			u.log.Error("cannot set aside", "error", err)
 		}
 	}
-	u.m.noHeal = u.told != nil && slices.Equal(u.told.Resource.Part("heal"), []string{"no"})
+	u.m.noHeal = u.healingIsOff()
 
 	wanted := u.told != nil && u.told.Hold == ""
 	switch found := u.findProcess(ctx); {

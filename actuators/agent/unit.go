@@ -227,12 +227,15 @@ func (u *unit) order(ctx context.Context, o *desired.Order) error {
 	}
 	u.damage = ""
 	u.log.Info("told", "verb", o.Verb, "plan", o.Plan, "reason", o.Reason, "hold", d.hold)
-	u.setHealing(ctx)
 	if o.Verb == desired.Update || d.then == run {
 		u.applyLive()
 	}
 	if d.then != "" {
+		// What follows decides on the process alone: healing that begins again must not start one first.
+		u.m.noHeal = u.healingIsOff()
 		u.feed(ctx, d.then, nil)
+	} else {
+		u.setHealing(ctx)
 	}
 	u.refreshOutdated()
 	return nil
@@ -245,9 +248,14 @@ func (u *unit) saveTold(t *toldRecord) error {
 	return u.agent.write(u.dir.told(), t)
 }
 
-// setHealing obeys the part "heal": with "no" a crash is shown and not healed.
+// healingIsOff is what the part "heal" says: with "no" a crash is shown and not healed.
+func (u *unit) healingIsOff() bool {
+	return u.told != nil && slices.Equal(u.told.Resource.Part("heal"), []string{"no"})
+}
+
+// setHealing obeys the part "heal" where nothing else is ordered; what has crashed meanwhile is healed.
 func (u *unit) setHealing(ctx context.Context) {
-	off := u.told != nil && slices.Equal(u.told.Resource.Part("heal"), []string{"no"})
+	off := u.healingIsOff()
 	switch {
 	case off && !u.m.noHeal:
 		u.feed(ctx, healingOff, nil)
