@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -327,6 +328,62 @@ func TestFreeLock(t *testing.T) {
 				t.Errorf("nothing was left, yet %d, %v", n, err)
 			}
 		})
+	}
+}
+
+// Somebody reads the lock's file, or keeps it open: not a reason to end them.
+func TestFreeLockSparesBystanders(t *testing.T) {
+	s := spec(t, "child", "wait")
+	h := start(t, s)
+	output(t, s, "child")
+	file, err := os.OpenFile(s.LockFile, os.O_RDWR, 0) // another open file than the one that is locked
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	bystander := exec.Command("/proc/self/exe", "program", "wait")
+	bystander.ExtraFiles = []*os.File{file}
+	said, err := bystander.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bystander.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = bystander.Process.Kill()
+		_ = bystander.Wait()
+	}()
+	if _, err := said.Read(make([]byte, 1)); err != nil { // it runs, and has the file open
+		t.Fatal(err)
+	}
+	id, err := Identify(bystander.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	_ = h.Signal(unix.SIGKILL)
+	ended(t, h)
+	if n, err := FreeLock(t.Context(), s.LockFile, time.Second); n != 1 || err != nil {
+		t.Errorf("ended %d, %v; want the child alone", n, err)
+	}
+	eventually(t, "the lock is free", func() bool { held, _ := LockHeld(s.LockFile); return !held })
+	if !Alive(id) {
+		t.Error("the bystander is gone")
+	}
+}
+
+func TestHasFlock(t *testing.T) {
+	for text, want := range map[string]bool{
+		"pos:\t0\nlock:\t1: FLOCK  ADVISORY  WRITE 359 00:13:11691 0 EOF\n": true,
+		"lock:\t1: FLOCK  ADVISORY  READ 359 00:13:11691 0 EOF\n":           false,
+		"lock:\t1: POSIX  ADVISORY  WRITE 359 00:13:11691 0 EOF\n":          false,
+		"pos:\t0\nflags:\t02\nlock:\n":                                      false,
+		"":                                                                  false,
+	} {
+		if got := hasFlock([]byte(text)); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
 	}
 }
 

@@ -168,7 +168,8 @@ func Stat(pid int) (Usage, error) {
 
 // FreeLock ends what a node's process, itself gone, has left behind with its lock: a command that it ran
 // inherits the descriptor, and would keep the next one from starting. TERM, then KILL after grace. A
-// process that bears a mark of its own is a node and is spared. It returns how many were ended.
+// process that bears a mark of its own is a node and is spared, and so is one that merely has the file open,
+// without the lock. It returns how many were ended.
 func FreeLock(ctx context.Context, lockFile string, grace time.Duration) (int, error) {
 	if held, err := LockHeld(lockFile); err != nil || !held {
 		return 0, err
@@ -200,7 +201,7 @@ func FreeLock(ctx context.Context, lockFile string, grace time.Duration) (int, e
 	return len(holders), nil
 }
 
-// lockHolders opens all processes that have the file open and bear no mark.
+// lockHolders opens all processes that hold the lock and bear no mark.
 func lockHolders(lockFile string) ([]*Handle, error) {
 	lock, err := os.Stat(lockFile)
 	if err != nil {
@@ -217,7 +218,7 @@ func lockHolders(lockFile string) ([]*Handle, error) {
 		}
 		// The identity first: what is found of the pid then is true of it, or it is gone.
 		id, err := Identify(pid)
-		if err != nil || !hasOpen(pid, lock) {
+		if err != nil || !holdsLock(pid, lock) {
 			continue
 		}
 		if h, err := Open(id); err == nil {
@@ -227,14 +228,34 @@ func lockHolders(lockFile string) ([]*Handle, error) {
 	return out, nil
 }
 
-func hasOpen(pid int, file os.FileInfo) bool {
+// holdsLock reports whether one of the process's descriptors is of the file and has it locked. The kernel
+// shows a lock with the open file that it was taken through, so with every inherited descriptor as well, and
+// not with those of others who opened the file by its name.
+func holdsLock(pid int, file os.FileInfo) bool {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	fds, err := os.ReadDir(dir)
 	if err != nil {
 		return false // not ours to look into
 	}
 	for _, fd := range fds {
-		if info, err := os.Stat(filepath.Join(dir, fd.Name())); err == nil && os.SameFile(info, file) {
+		info, err := os.Stat(filepath.Join(dir, fd.Name()))
+		if err != nil || !os.SameFile(info, file) {
+			continue
+		}
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%s", pid, fd.Name())); err == nil && hasFlock(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasFlock looks in /proc/PID/fdinfo/N for an exclusive flock(2):
+//
+//	lock:	1: FLOCK  ADVISORY  WRITE 359 00:13:11691 0 EOF
+func hasFlock(fdinfo []byte) bool {
+	for line := range strings.Lines(string(fdinfo)) {
+		f := strings.Fields(line)
+		if len(f) > 4 && f[0] == "lock:" && f[2] == "FLOCK" && f[4] == "WRITE" {
 			return true
 		}
 	}
