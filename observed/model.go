@@ -29,8 +29,8 @@ type Report struct {
 	// Resources are sorted as Resource.Compare has it, by cluster and then by name, which readers search by
 	// halves. It is not the order of keys: "dmz-2/a" is before "dmz/a", and dmz-2 behind dmz.
 	Resources []Resource `json:"resources"`
-	// Events since the agent began, newest last, bounded; Seq rises by one, so that a reader knows
-	// which it has seen.
+	// Events since the agent began, newest last, bounded; Seq rises by one, and never goes back when the
+	// agent begins anew, so that a reader knows which it has seen.
 	Events []Event `json:"events,omitempty"`
 }
 

@@ -47,11 +47,13 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		cfg: cfg, log: cfg.Log, events: newEventLog(cfg.Now()),
+		cfg: cfg, log: cfg.Log,
 		zeeks:   &zeeks{fallback: cfg.DefaultZeek, ask: cfg.AskZeek, known: map[string]*zeekEntry{}},
 		changes: make(chan struct{}, 1), ready: make(chan struct{}),
 		units: map[string]*unit{}, write: writeJSON,
 	}
+	numbers := a.eventsFile()
+	a.events = newEventLog(numbers, cfg.Now(), cfg.Log, func(r *eventNumbers) error { return a.write(numbers, r) })
 	a.look()
 	a.host.Store(hostNow(cfg.Version))
 	return a, nil
@@ -172,6 +174,7 @@ func (a *Agent) load() ([]*unit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the state folder: %w", err)
 	}
+	removeLeftovers(a.eventsFile())
 	var units []*unit
 	for _, d := range dirs {
 		f := folder(d)
@@ -181,7 +184,7 @@ func (a *Agent) load() ([]*unit, error) {
 		if info, err := os.Stat(d); err != nil || !info.IsDir() {
 			continue
 		}
-		removeLeftovers(f)
+		removeLeftovers(f.told(), f.running())
 		units = append(units, a.newUnit(f))
 	}
 	return units, nil
@@ -192,9 +195,9 @@ func globEscape(path string) string {
 }
 
 // removeLeftovers removes records that were being written when an earlier run was killed.
-func removeLeftovers(f folder) {
-	for _, p := range []string{f.told(), f.running()} {
-		old, _ := filepath.Glob(filepath.Join(globEscape(string(f)), "."+filepath.Base(p)+"*"))
+func removeLeftovers(records ...string) {
+	for _, p := range records {
+		old, _ := filepath.Glob(filepath.Join(globEscape(filepath.Dir(p)), "."+filepath.Base(p)+"*"))
 		for _, o := range old {
 			_ = os.Remove(o)
 		}

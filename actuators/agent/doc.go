@@ -19,6 +19,8 @@
 //	files/HASH/              the content of NAME/, never changed
 //	queue/                   rotated logs
 //
+// In StateDir itself, events.json has the number that the next events begin at, see eventLog.
+//
 // # One resource, one machine
 //
 // Each resource has one goroutine (unit) that owns one state machine (machine), whose single transition

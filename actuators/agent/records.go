@@ -78,6 +78,8 @@ func (f folder) stderr() string   { return filepath.Join(string(f), "stderr") }
 func (f folder) cluster() string  { return filepath.Dir(filepath.Dir(string(f))) }
 func (f folder) resource() string { return filepath.Base(string(f)) }
 
+func (a *Agent) eventsFile() string { return filepath.Join(a.cfg.StateDir, "events.json") }
+
 func (a *Agent) clusterDir(cluster string) string {
 	return filepath.Join(a.cfg.StateDir, "clusters", cluster)
 }

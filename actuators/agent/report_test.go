@@ -38,3 +38,20 @@ func TestReportsAreInOrder(t *testing.T) {
 		t.Errorf("without an agent it is %v, want %v", got, want)
 	}
 }
+
+// A reader takes events with a number that it has passed for old: they would be hidden.
+func TestEventsAreNewUnderAClockThatWasSetBack(t *testing.T) {
+	var back time.Duration
+	w := newWorld(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(-back) }
+	})
+	w.do(order(desired.Start, worker(), ""))
+	killPID(t, w.untilState(observed.Running).PID)
+	was := w.event("restarted").Seq
+	w.stop()
+	back = time.Hour
+	w.start()
+	if is := w.event("adopted").Seq; is <= was {
+		t.Errorf("%d follows %d", is, was)
+	}
+}
