@@ -100,7 +100,7 @@ func (u *unit) findProcess(ctx context.Context) bool {
 		}
 	}
 	if u.last != nil {
-		u.reapLast()
+		u.reapLast(ctx)
 		if _, err := process.FreeLock(ctx, u.dir.lock(), u.agent.cfg.Timings.Leftovers); err != nil {
 			u.log.Warn("cannot end what the last process left behind", "error", err)
 		}
@@ -151,15 +151,23 @@ func (u *unit) open(id process.Identity) bool {
 }
 
 // reapLast takes leave of a process that has ended: where it was a child of this very process, it is
-// reaped.
-func (u *unit) reapLast() {
+// reaped. One whose first thread alone has ended is not waited for any longer than for leftovers.
+func (u *unit) reapLast(ctx context.Context) {
 	h, err := process.Open(u.last.Process)
 	if err != nil {
 		return
 	}
 	defer h.Close()
-	if !process.Alive(u.last.Process) {
-		<-h.Done()
+	if process.Alive(u.last.Process) {
+		return
+	}
+	deadline := time.NewTimer(u.agent.cfg.Timings.Leftovers)
+	defer deadline.Stop()
+	select {
+	case <-h.Done():
+	case <-deadline.C:
+		u.log.Warn("has ended, and is not gone", "pid", u.last.Process.PID)
+	case <-ctx.Done():
 	}
 }
 

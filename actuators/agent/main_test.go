@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "zeek" {
 		fakeZeek(os.Args[1:])
 		unix.Exit(0)
+	}
+	if len(os.Args) == 2 && os.Args[1] == "headless" {
+		endFirstThread()
 	}
 	if len(os.Args) == 4 && os.Args[1] == "agent" {
 		agentUntilKilled(os.Args[2], os.Args[3])
@@ -86,6 +90,22 @@ func fakeZeek(args []string) {
 		unix.Exit(9)
 	}
 	say("TERMINATED [atexit]")
+}
+
+// endFirstThread ends the thread that the process is known by, and no other: it looks like one that has ended,
+// and is not gone.
+func endFirstThread() {
+	for range 100 { // one of them gets the first thread, for the others cannot leave theirs
+		go func() {
+			runtime.LockOSThread()
+			if unix.Gettid() == os.Getpid() {
+				_, _, _ = unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+			}
+			time.Sleep(time.Minute)
+		}()
+	}
+	time.Sleep(time.Minute)
+	os.Exit(1)
 }
 
 // agentUntilKilled is an agent in a process of its own; it waits to be killed between the record of a

@@ -60,6 +60,14 @@ type command struct {
 	OpenFiles  uint64   `json:"open_files,omitempty"`
 }
 
+// program is what was executed; empty where that is not known, of a process that was found by its mark.
+func (c *command) program() string {
+	if len(c.Argv) == 0 {
+		return ""
+	}
+	return c.Argv[0]
+}
+
 func commandOf(l launch.Launch) command {
 	return command{
 		Hash: l.Hash, GenDir: l.GenDir, Argv: l.Argv, Env: l.Env, Dir: l.Dir, QueueDir: l.QueueDir,

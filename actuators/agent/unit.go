@@ -197,7 +197,7 @@ func (u *unit) over(ctx context.Context) {
 	if n, err := process.FreeLock(ctx, u.dir.lock(), u.agent.cfg.Timings.Leftovers); n > 0 || err != nil {
 		u.log.Info("ended what it left behind", "processes", n, "error", err)
 	}
-	f := classify(exit, u.m.phase == running, lastOutput(u.dir.stderr()), u.last.Command.Argv[0])
+	f := classify(exit, u.m.phase == running, lastOutput(u.dir.stderr()), u.last.Command.program())
 	u.log.Info("ended", "pid", id.PID, "how", f.Text, "phase", u.m.phase)
 	u.feed(ctx, ended, f)
 }

@@ -19,6 +19,9 @@ import (
 // prepareTimeout bounds what the launcher may take before the gate, and the exec after it.
 const prepareTimeout = 20 * time.Second
 
+// abortTimeout bounds the wait for a launcher that was sent KILL.
+const abortTimeout = 5 * time.Second
+
 // order is what the launcher reads from the gate, as one line of JSON: not through its arguments or
 // environment, where others could read it.
 type order struct {
@@ -137,13 +140,26 @@ func (p *Prepared) Go(ctx context.Context) (*Handle, error) {
 	return p.handle, nil
 }
 
-// Abort ends the process, which has executed nothing, and waits until it is gone and reaped.
-func (p *Prepared) Abort() {
+// Abort ends the process, which has executed nothing, and waits until it is gone and reaped. Where the kernel
+// does not let go of it in time (a disk that does not answer), it is reaped whenever that comes to pass, and
+// has the lock until then.
+func (p *Prepared) Abort() { p.abort(abortTimeout) }
+
+func (p *Prepared) abort(patience time.Duration) {
 	closeAll(p.gate, p.report)
 	// It would leave by itself now that the gate is closed; there is nothing in it to wait for.
 	_ = p.handle.Signal(unix.SIGKILL)
-	<-p.handle.Done()
-	p.handle.Close()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	select {
+	case <-p.handle.Done():
+		p.handle.Close()
+	case <-deadline.C:
+		go func() {
+			<-p.handle.Done()
+			p.handle.Close()
+		}()
+	}
 }
 
 func (p *Prepared) untilReady() error {

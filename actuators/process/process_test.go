@@ -242,6 +242,36 @@ func TestLauncherLeavesWhenTheStarterIsGone(t *testing.T) {
 	}
 }
 
+// A launcher that KILL does not end at once, played by a pipe: it "ends" when the other side is closed.
+func TestAbortHasADeadline(t *testing.T) {
+	var fds, gate, report [2]int
+	for _, p := range []*[2]int{&fds, &gate, &report} {
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ends := os.NewFile(uintptr(fds[1]), "ends")
+	defer closeAll(ends, os.NewFile(uintptr(gate[0]), "gate"), os.NewFile(uintptr(report[1]), "report"))
+	h, err := watch(Identity{}, fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Prepared{handle: h, gate: os.NewFile(uintptr(gate[1]), "gate"), report: os.NewFile(uintptr(report[0]), "report")}
+	returned := make(chan struct{})
+	go func() { p.abort(time.Millisecond); close(returned) }()
+	select {
+	case <-returned:
+	case <-time.After(5 * time.Second):
+		t.Error("it waits for what does not end")
+	}
+	closeAll(ends)
+	select { // and is watched until it has ended
+	case <-h.Done():
+	case <-time.After(5 * time.Second):
+		t.Error("the watch was given up")
+	}
+}
+
 func TestPrepareObeysContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := spec(t, "wait")
