@@ -34,8 +34,9 @@ const guardFloor = 2
 // threshold is the accepted revision's prune_guard. removed says that the cluster's file is gone.
 // Both sides may be in any order.
 //
-// The result is nil where the candidate may be rolled out at once: it stops nothing, or little, or
-// nothing was accepted before. A node that keeps its name is not stopped by moving or changing.
+// The result is nil where the candidate may be rolled out at once: it stops little and leaves a node of every
+// role that there was, or nothing was accepted before. A node that keeps its name is not stopped by moving
+// or changing; but when all nodes of a role become something else, the last of that role is gone.
 func Guard(accepted, candidate []desired.Resource, threshold desired.Quantity, removed bool) *Hold {
 	if len(accepted) == 0 {
 		return nil
@@ -75,8 +76,8 @@ func Guard(accepted, candidate []desired.Resource, threshold desired.Quantity, r
 		h.Code, h.Reason = HoldRemoved, fmt.Sprintf("the cluster's file was removed, which stops all its %s", nodes(h.Of))
 	case h.Of > 0 && len(left) == 0:
 		h.Code, h.Reason = HoldLastNode, fmt.Sprintf("the revision leaves the cluster without a node (it has %d)", h.Of)
-	case len(lost) > 0 && n > 0:
-		h.Code, h.Reason = HoldLastOfRole, "the revision stops the last "+strings.Join(lost, " and the last ")
+	case len(lost) > 0:
+		h.Code, h.Reason = HoldLastOfRole, "the revision leaves no "+strings.Join(lost, " and no ")
 	case n > guardFloor && exceeds(threshold, n, h.Of):
 		h.Code, h.Reason = HoldTooMany, fmt.Sprintf("the revision stops %d of %s; more than %s at once need confirmation",
 			n, nodes(h.Of), quantity(threshold))

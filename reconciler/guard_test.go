@@ -27,6 +27,12 @@ func TestGuard(t *testing.T) {
 	third := desired.Quantity{N: 30, Percent: true}
 	renamed := nodes(1, 3)
 	renamed[2].Name = "logger-x"
+	turned := nodes(1, 3)
+	for i := range turned {
+		if turned[i].Role == desired.RoleWorker {
+			turned[i].Role = desired.RoleProxy
+		}
+	}
 	moved := nodes(1, 3)
 	moved[3].Instance = "b"
 	for _, tt := range []struct {
@@ -47,6 +53,7 @@ func TestGuard(t *testing.T) {
 		{"more than a number", nodes(1, 8), nodes(1, 3), desired.Quantity{N: 4}, false, "too-many"},
 		{"the last logger", nodes(1, 20), nodes(0, 20), third, false, "last-of-role"},
 		{"the last logger, renamed", nodes(1, 3), renamed, third, false, ""},
+		{"all workers become proxies", nodes(1, 3), turned, third, false, "last-of-role"},
 		{"moved", nodes(1, 3), moved, third, false, ""},
 		{"an empty file", nodes(1, 1), nil, third, false, "last-node"},
 		{"nothing but the broker left", nodes(0, 1), nodes(0, 0)[:1], third, false, "last-node"},
@@ -58,7 +65,7 @@ func TestGuard(t *testing.T) {
 			got := ""
 			if h != nil {
 				got = h.Code
-				if h.Reason == "" || len(h.Stops) == 0 || len(h.Stops) > h.Of {
+				if h.Reason == "" || (len(h.Stops) == 0) != (tt.name == "all workers become proxies") || len(h.Stops) > h.Of {
 					t.Errorf("hold says %+v", h)
 				}
 			}

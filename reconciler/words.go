@@ -28,6 +28,9 @@ func reasons(ps []part) []Reason {
 
 // reason is "eth0" -> "eth1" for single values, and what was removed and added for lists.
 func (p part) reason() Reason {
+	if p.field == "env" {
+		return p.envReason()
+	}
 	show := func(s string) string { return p.show(s) }
 	if len(p.from) <= 1 && len(p.to) <= 1 {
 		return Reason{Field: p.field, From: list("", p.from, show), To: list("", p.to, show)}
@@ -40,6 +43,43 @@ func (p part) reason() Reason {
 		return Reason{Field: p.field, From: list("", p.from, show), To: list("", p.to, show)}
 	}
 	return Reason{Field: p.field, From: list("-", removed, show), To: list("+", added, show)}
+}
+
+// envReason names variables and no values: which of them are secrets nobody can tell by their names.
+func (p part) envReason() Reason {
+	was, is := envNames(p.from), envNames(p.to)
+	var removed, added []string
+	for _, v := range p.from {
+		if name, _, _ := strings.Cut(v, "="); !contains(is, name) {
+			removed = append(removed, "-"+name)
+		}
+	}
+	for _, v := range p.to {
+		name, _, _ := strings.Cut(v, "=")
+		switch old, known := was[name]; {
+		case !known:
+			added = append(added, "+"+name)
+		case old != v:
+			added = append(added, name+" changed")
+		}
+	}
+	show := func(s string) string { return part{relation: desired.Cover}.show(s) }
+	return Reason{Field: p.field, From: list("", removed, show), To: list("", added, show)}
+}
+
+// envNames maps the names of "NAME=value" words to the words.
+func envNames(vs []string) map[string]string {
+	m := make(map[string]string, len(vs))
+	for _, v := range vs {
+		name, _, _ := strings.Cut(v, "=")
+		m[name] = v
+	}
+	return m
+}
+
+func contains(m map[string]string, key string) bool {
+	_, ok := m[key]
+	return ok
 }
 
 // show is a value fit to be shown: no secret, no control characters, not too long. Covered parts hold
@@ -92,7 +132,7 @@ func list(sign string, vs []string, show func(string) string) string {
 }
 
 // secretWords in a name make its value one that is not shown.
-var secretWords = [...]string{"key", "secret", "token", "pass", "credential"}
+var secretWords = [...]string{"key", "secret", "token", "pass", "credential", "pwd", "psk", "auth", "cookie", "private", "dsn"}
 
 // redact hides what follows a name that looks secret ("API_TOKEN=…", "X::password = …", also in the middle of a
 // command line), and the user part of a URL.

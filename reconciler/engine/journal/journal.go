@@ -13,7 +13,6 @@ package journal
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,8 +22,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
@@ -38,19 +35,30 @@ var ErrLocked = errors.New("another zeekrec holds the state folder")
 // Journal is open for appending. Its methods may be called from several goroutines.
 type Journal struct {
 	dir    string
+	limit  int64 // to roll at, when all is well
 	rollAt int64
 	lock   *os.File
 
-	mu    sync.Mutex
-	file  *os.File
-	size  int64
-	state *engine.State // the fold of what is on disk, for snapshots
+	mu      sync.Mutex
+	file    *os.File
+	size    int64
+	rollErr error         // why the last roll failed; nil when it did not
+	state   *engine.State // the fold of what is on disk, for snapshots
 }
 
-// line is how the journal is written: either a record or a snapshot.
+// line is how the journal is written: a record, several that belong together, or a snapshot.
 type line struct {
 	*engine.Record
-	Snapshot *engine.State `json:"snapshot,omitempty"`
+	Batch    []*engine.Record `json:"batch,omitempty"`
+	Snapshot *engine.State    `json:"snapshot,omitempty"`
+}
+
+// records of a line that is no snapshot.
+func (l *line) records() []*engine.Record {
+	if l.Record != nil {
+		return []*engine.Record{l.Record}
+	}
+	return l.Batch
 }
 
 // Open takes the lock of a state folder, reads its journal and returns the state that it adds up to.
@@ -68,7 +76,7 @@ func Open(dir string) (*Journal, *engine.State, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	j := &Journal{dir: dir, rollAt: RollAt, lock: lock}
+	j := &Journal{dir: dir, limit: RollAt, rollAt: RollAt, lock: lock}
 	if err := j.open(); err != nil {
 		_ = lock.Close()
 		return nil, nil, err
@@ -92,6 +100,9 @@ func (j *Journal) open() error {
 		return fmt.Errorf("cannot cut the torn end off the journal: %w", err)
 	}
 	j.file, j.size, j.state = f, good, state
+	if err := syncDir(j.dir); err != nil {
+		return fmt.Errorf("cannot open the journal: %w", err)
+	}
 	return nil
 }
 
@@ -130,39 +141,41 @@ func read(path string, each func(engine.Record) error) (*engine.State, int64, er
 			}
 			return nil, 0, fmt.Errorf("cannot read line %d of %s: %w (mend or remove the line; nothing was started or stopped)", n, path, err)
 		}
-		switch {
-		case l.Snapshot != nil:
+		if l.Snapshot != nil {
 			state = l.Snapshot
 			state.Init()
-		case l.Record != nil:
-			state.Apply(*l.Record)
-			if each != nil {
-				if err := each(*l.Record); err != nil {
-					return nil, 0, err
-				}
+		}
+		for _, rec := range l.records() {
+			state.Apply(*rec)
+			if each == nil {
+				continue
+			}
+			if err := each(*rec); err != nil {
+				return nil, 0, err
 			}
 		}
 		good += int64(len(b))
 	}
 }
 
-// Append writes records and syncs them. They are numbered here, in place. Either all are on disk when
-// it returns, or none counts: a failed append is cut off again.
+// Append writes records and syncs them. They are numbered here, in place. Several are one line: either all
+// are on disk when it returns, or, whatever happens to the machine, none.
 func (j *Journal) Append(_ context.Context, rs ...*engine.Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var buf bytes.Buffer
-	seq := j.state.Seq
-	for _, r := range rs {
-		seq++
-		r.Seq = seq
-		b, err := json.Marshal(line{Record: r})
-		if err != nil {
-			return fmt.Errorf("cannot write the journal: %w", err)
-		}
-		buf.Write(append(b, '\n'))
+	for i, r := range rs {
+		r.Seq = j.state.Seq + int64(i) + 1
 	}
-	if _, err := j.file.Write(buf.Bytes()); err != nil {
+	l := line{Batch: rs}
+	if len(rs) == 1 {
+		l = line{Record: rs[0]}
+	}
+	b, err := json.Marshal(l)
+	if err != nil {
+		return fmt.Errorf("cannot write the journal: %w", err)
+	}
+	b = append(b, '\n')
+	if _, err := j.file.Write(b); err != nil {
 		_ = j.file.Truncate(j.size)
 		return fmt.Errorf("cannot write the journal: %w", err)
 	}
@@ -170,38 +183,75 @@ func (j *Journal) Append(_ context.Context, rs ...*engine.Record) error {
 		_ = j.file.Truncate(j.size)
 		return fmt.Errorf("cannot write the journal: %w", err)
 	}
-	j.size += int64(buf.Len())
+	j.size += int64(len(b))
 	for _, r := range rs {
 		j.state.Apply(*r)
 	}
 	if j.size > j.rollAt {
-		return j.roll()
+		// What was asked for is done, whether or not the file can be rolled. Another try after a while.
+		if j.rollErr = j.roll(); j.rollErr != nil {
+			j.rollAt = j.size + RollAt/64
+		} else {
+			j.rollAt = max(j.limit, 2*j.size)
+		}
 	}
 	return nil
 }
 
-// roll begins a new file with a snapshot, and keeps the old one.
+// RollError is why the journal grows beyond its bound; nil when it does not.
+func (j *Journal) RollError() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.rollErr
+}
+
+// roll begins a new file with a snapshot, and keeps the old one. The new file is complete and open before it
+// takes the old one's place, so that a failure at any step leaves the journal as it was.
 func (j *Journal) roll() error {
 	b, err := json.Marshal(line{Snapshot: j.state})
 	if err != nil {
 		return fmt.Errorf("cannot roll the journal: %w", err)
 	}
 	b = append(b, '\n')
-	old := filepath.Join(j.dir, "journal.1.jsonl")
-	_ = os.Remove(old)
-	if err := os.Link(j.path(), old); err != nil {
-		return fmt.Errorf("cannot roll the journal: %w", err)
-	}
-	if err := renameio.WriteFile(j.path(), b, 0o600); err != nil {
-		return fmt.Errorf("cannot roll the journal: %w", err)
-	}
-	f, err := os.OpenFile(j.path(), os.O_RDWR|os.O_APPEND, 0o600)
+	next := j.path() + ".new"
+	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
-		return fmt.Errorf("cannot open the journal: %w", err)
+		return fmt.Errorf("cannot roll the journal: %w", err)
+	}
+	fail := func(err error) error {
+		_ = f.Close()
+		_ = os.Remove(next)
+		return fmt.Errorf("cannot roll the journal: %w", err)
+	}
+	if _, err := f.Write(b); err != nil {
+		return fail(err)
+	}
+	if err := f.Sync(); err != nil {
+		return fail(err)
+	}
+	old := filepath.Join(j.dir, "journal.1.jsonl")
+	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fail(err)
+	}
+	if err := os.Link(j.path(), old); err != nil {
+		return fail(err)
+	}
+	if err := os.Rename(next, j.path()); err != nil {
+		return fail(err)
 	}
 	_ = j.file.Close()
 	j.file, j.size = f, int64(len(b))
-	return nil
+	return syncDir(j.dir)
+}
+
+// syncDir makes the names in a folder survive a loss of power.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // Close gives the lock back.
@@ -209,10 +259,18 @@ func (j *Journal) Close() error {
 	return errors.Join(j.file.Close(), j.lock.Close())
 }
 
-// History calls each with every record that is still on disk, oldest first, until it returns an error.
+// History calls each with every record that is still on disk, once, oldest first, until it returns an error.
 func History(dir string, each func(engine.Record) error) error {
+	var last int64
+	once := func(r engine.Record) error {
+		if r.Seq <= last {
+			return nil // in both files: a roll was interrupted
+		}
+		last = r.Seq
+		return each(r)
+	}
 	for _, name := range []string{"journal.1.jsonl", "journal.jsonl"} {
-		if _, _, err := read(filepath.Join(dir, name), each); err != nil {
+		if _, _, err := read(filepath.Join(dir, name), once); err != nil {
 			return err
 		}
 	}

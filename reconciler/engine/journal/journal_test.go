@@ -128,13 +128,13 @@ func TestSecondIsRefused(t *testing.T) {
 func TestRoll(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir)
-	j.rollAt = 2000
+	j.limit, j.rollAt = 2000, 2000
 	for i := range 100 {
 		if err := j.Append(t.Context(), accept("dmz", fmt.Sprintf("r%d", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if j.size > 3*j.rollAt+64*1024 {
+	if j.size > 64*1024 {
 		t.Errorf("the journal has %d bytes", j.size)
 	}
 	want := j.state
@@ -205,5 +205,79 @@ func TestObjects(t *testing.T) {
 	}
 	if _, err := j.File(t.Context(), "../../etc/passwd"); err == nil {
 		t.Error("a name that is none was opened")
+	}
+}
+
+// TestRollThatFails must not make an append fail that is on disk.
+func TestRollThatFails(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	j.limit, j.rollAt = 10, 10
+	if err := os.MkdirAll(filepath.Join(dir, "journal.1.jsonl", "in-the-way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, rev := range []string{"r1", "r2"} {
+		if err := j.Append(t.Context(), accept("dmz", rev)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j.RollError() == nil {
+		t.Error("the roll that cannot be is not said")
+	}
+	s, err := Load(dir)
+	if err != nil || revisions(s, "dmz") != "r1 r2" {
+		t.Errorf("read back %v, %v", s, err)
+	}
+	// What was in the way is gone: it rolls when its time has come.
+	if err := os.RemoveAll(filepath.Join(dir, "journal.1.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	j.rollAt = 10
+	if err := j.Append(t.Context(), accept("dmz", "r3")); err != nil || j.RollError() != nil {
+		t.Errorf("append %v, roll %v", err, j.RollError())
+	}
+	if s, err := Load(dir); err != nil || revisions(s, "dmz") != "r1 r2 r3" {
+		t.Errorf("read back %v, %v", s, err)
+	}
+}
+
+// TestTornBatch: of records that belong together all are there, or none.
+func TestTornBatch(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	if err := j.Append(t.Context(), accept("dmz", "r1"), accept("dmz", "r2"), accept("dmz", "r3")); err != nil {
+		t.Fatal(err)
+	}
+	_ = j.Close()
+	whole, err := os.ReadFile(j.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range whole {
+		d := t.TempDir()
+		if err := os.WriteFile(filepath.Join(d, "journal.jsonl"), whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := Load(d); err != nil || revisions(s, "dmz") != "" {
+			t.Fatalf("cut at %d: %q, %v", cut, revisions(s, "dmz"), err)
+		}
+	}
+}
+
+func TestDamagedObjectIsMended(t *testing.T) {
+	j, _ := open(t, t.TempDir())
+	f := desired.ClusterFile{Name: "dmz", File: "dmz.cfg", Data: []byte("x")}
+	name, err := j.PutFile(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(objectPath(j.dir, name), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.PutFile(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.File(t.Context(), name); err != nil {
+		t.Error(err)
 	}
 }

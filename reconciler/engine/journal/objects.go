@@ -33,13 +33,16 @@ func (j *Journal) PutFile(_ context.Context, f desired.ClusterFile) (string, err
 	sum := sha256.Sum256(b)
 	name := hex.EncodeToString(sum[:])
 	path := objectPath(j.dir, name)
-	if _, err := os.Stat(path); err == nil {
-		return name, nil
+	if there, err := os.ReadFile(path); err == nil && sha256.Sum256(there) == sum {
+		return name, nil // else it is not there, or damaged, and is written anew
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("cannot keep %s: %w", f.File, err)
 	}
 	if err := renameio.WriteFile(path, b, 0o600); err != nil {
+		return "", fmt.Errorf("cannot keep %s: %w", f.File, err)
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
 		return "", fmt.Errorf("cannot keep %s: %w", f.File, err)
 	}
 	return name, nil
