@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/zeekrec/zeekrec/desired"
@@ -175,5 +176,5 @@ func (a *Action) why() string {
 		return string(a.Cause)
 	}
 	r := a.Reasons[0]
-	return r.Field + ": " + r.From + " -> " + r.To
+	return r.Field + ": " + cmp.Or(r.From, "none") + " -> " + cmp.Or(r.To, "none")
 }
