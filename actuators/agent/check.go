@@ -36,7 +36,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 			problems = append(problems, observed.Problem{Resource: key, Permanent: permanent, Message: err.Error()})
 		}
 	}
-	l, held := listLinks(a.cfg.Interfaces), a.heldPorts()
+	l, held := listLinks(a.cfg.Interfaces), a.heldByNodes()
 	room := roomFor(a.cfg.StateDir, diskNeeded)
 	groups := map[string][]launch.Launch{}
 	first := map[string]string{} // the key of a group's first resource
@@ -50,7 +50,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 		if text := l.trouble(device(r.Node.Interface)); text != "" {
 			add(r.Key(), false, errors.New(text))
 		}
-		for _, at := range listensOn(r) {
+		for _, at := range r.Listens() {
 			add(r.Key(), false, checkPort(ctx, at, held))
 		}
 		_, err := process.LookupUser(r.Node.User)
@@ -177,39 +177,44 @@ func (a *Agent) checkScripts(ctx context.Context, l launch.Launch) (permanent bo
 	return true, errors.New(strings.Join(lines[max(0, len(lines)-10):], "\n"))
 }
 
-// listensOn are the addresses that a node binds, as its parts have them.
-func listensOn(r *desired.Resource) []string {
-	var out []string
-	for _, field := range []string{"listen", "metrics", "xpub", "xsub"} {
-		for _, v := range r.Part(field) {
-			out = append(out, strings.TrimPrefix(v, "tcp://"))
-		}
-	}
-	return out
-}
-
-// heldPorts are those that the agent's own processes hold: whether they are free is the plan's affair.
-func (a *Agent) heldPorts() map[string]bool {
-	held := map[string]bool{}
+// heldByNodes are the addresses that the agent's own processes hold: whether they become free is the plan's affair.
+func (a *Agent) heldByNodes() []string {
+	var held []string
 	for _, u := range a.allUnits() {
-		v, ok := u.current()
-		if !ok || v.PID == 0 {
-			continue
-		}
-		for _, field := range []string{"listen", "metrics", "xpub", "xsub"} {
-			for _, at := range v.Parts[field] {
-				if _, port, err := net.SplitHostPort(strings.TrimPrefix(at, "tcp://")); err == nil {
-					held[port] = true
-				}
-			}
+		if v, ok := u.current(); ok && v.PID != 0 {
+			held = append(held, desired.ListensOf(func(field string) []string { return v.Parts[field] })...)
 		}
 	}
 	return held
 }
 
-func checkPort(ctx context.Context, at string, held map[string]bool) error {
-	if _, port, err := net.SplitHostPort(at); err != nil || held[port] {
+// overlap reports whether two addresses cannot be listened on at the same time: they have one port, and one
+// host, or all of them.
+func overlap(x, y string) bool {
+	split := func(at string) (host, port string) {
+		host, port, err := net.SplitHostPort(at)
+		if err != nil {
+			return at, ""
+		}
+		switch host {
+		case "0.0.0.0", "::", "*":
+			host = ""
+		case "localhost":
+			host = "127.0.0.1"
+		}
+		return host, port
+	}
+	xHost, xPort := split(x)
+	yHost, yPort := split(y)
+	return xPort == yPort && (xHost == yHost || xHost == "" || yHost == "")
+}
+
+func checkPort(ctx context.Context, at string, held []string) error {
+	if _, _, err := net.SplitHostPort(at); err != nil {
 		return nil // what is no address is for validate to say
+	}
+	if slices.ContainsFunc(held, func(h string) bool { return overlap(at, h) }) {
+		return nil
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", at)

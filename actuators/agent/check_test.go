@@ -64,10 +64,48 @@ func TestCheck(t *testing.T) {
 	if got, err := w.Check(t.Context(), []desired.Resource{r}); err != nil || len(got) > 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
+	// Nor is all addresses with it; another address is one, if another program has it.
+	_, number, err := net.SplitHostPort(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside, err := net.Listen("tcp", "127.0.0.2:"+number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer beside.Close()
+	for at, want := range map[string]int{"0.0.0.0:" + number: 0, "[::]:" + number: 0, "127.0.0.2:" + number: 1} {
+		got, err := w.Check(t.Context(), []desired.Resource{worker(part("metrics", desired.Equal, at))})
+		if err != nil || len(got) != want {
+			t.Errorf("%s: %+v, %v; want %d problems", at, got, err, want)
+		}
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := w.Check(ended, []desired.Resource{r}); err == nil {
 		t.Error("no error though it was not carried through")
+	}
+}
+
+func TestOverlap(t *testing.T) {
+	for _, tt := range []struct {
+		x, y string
+		want bool
+	}{
+		{"127.0.0.1:80", "127.0.0.1:80", true},
+		{"127.0.0.1:80", "127.0.0.1:81", false},
+		{"127.0.0.1:80", "127.0.0.2:80", false},
+		{"127.0.0.1:80", "localhost:80", true},
+		{"127.0.0.1:80", "0.0.0.0:80", true},
+		{"127.0.0.1:80", "0.0.0.0:81", false},
+		{"[::1]:80", "[::]:80", true},
+		{"[::1]:80", "[::2]:80", false},
+		{":80", "192.0.2.1:80", true},
+		{"no address", "0.0.0.0:80", false},
+	} {
+		if overlap(tt.x, tt.y) != tt.want || overlap(tt.y, tt.x) != tt.want {
+			t.Errorf("%s and %s: want %t", tt.x, tt.y, tt.want)
+		}
 	}
 }
 
