@@ -53,8 +53,12 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 		for _, at := range r.Listens() {
 			add(r.Key(), false, checkPort(ctx, at, held))
 		}
-		_, err := process.LookupUser(r.Node.User)
+		become, err := process.LookupUser(r.Node.User)
 		add(r.Key(), false, err)
+		if err := passable(a.clusterDir(r.Cluster), become); err != nil {
+			add(r.Key(), false, err)
+			continue // what its Zeek would say of that is misleading
+		}
 		facts, _ := a.zeeks.facts(ctx, r.Node.Zeek)
 		if facts.Err != "" {
 			add(r.Key(), false, errors.New(facts.Err))
