@@ -1,14 +1,17 @@
 // Package journal keeps the engine's records on disk: an append-only file of JSON lines, synced before
 // an append returns, beside content-addressed objects.
 //
-//	<dir>/journal.jsonl       the records; the first line may be a snapshot of the state before them
+//	<dir>/journal.jsonl       a line for every append: a record, or {"batch": […]} with several that belong
+//	                          together; the first line may be a snapshot of the state before them
 //	<dir>/journal.1.jsonl     the file before that, kept when the journal rolled
 //	<dir>/objects/ab/abcd…    accepted cluster files, by the SHA-256 of their content
 //	<dir>/lock                held by the one process that may append
 //
-// Invariants: a record that was acknowledged is there after kill -9; a torn last line (the machine lost
-// its power while writing) is dropped when the journal is opened, and any other line that cannot be
-// read is an error that names the line, never silently skipped.
+// Invariants: a record that was acknowledged is there after kill -9 and after a loss of power; of what was
+// appended together either all is there or nothing, because it is one line; a torn last line (the machine
+// lost its power while writing) is dropped when the journal is opened, and any other line that cannot be
+// read is an error that names the line, never silently skipped. A journal that cannot roll goes on in the
+// file that it has, see RollError.
 package journal
 
 import (
@@ -21,6 +24,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/zeekrec/zeekrec/reconciler/engine"
@@ -28,6 +32,12 @@ import (
 
 // RollAt is the size at which the journal rolls (decisions 25).
 const RollAt = 64 << 20
+
+// The names of the journal's files.
+const (
+	current = "journal.jsonl"
+	former  = "journal.1.jsonl"
+)
 
 // ErrLocked says that another process holds the state folder.
 var ErrLocked = errors.New("another zeekrec holds the state folder")
@@ -44,6 +54,9 @@ type Journal struct {
 	size    int64
 	rollErr error         // why the last roll failed; nil when it did not
 	state   *engine.State // the fold of what is on disk, for snapshots
+	// torn says that file may have more than size bytes, unnamed that a loss of power may give its name back
+	// to an older file. Either has to be mended before anything else is acknowledged.
+	torn, unnamed bool
 }
 
 // line is how the journal is written: a record, several that belong together, or a snapshot.
@@ -72,6 +85,7 @@ func Open(dir string) (*Journal, *engine.State, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "objects"), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("cannot make the state folder: %w", err)
 	}
+	_ = syncDir(filepath.Dir(dir)) // it may be another's, which nobody else may read
 	lock, err := lockFile(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, nil, err
@@ -84,9 +98,10 @@ func Open(dir string) (*Journal, *engine.State, error) {
 	return j, clone(j.state), nil
 }
 
-func (j *Journal) path() string { return filepath.Join(j.dir, "journal.jsonl") }
+func (j *Journal) path() string { return filepath.Join(j.dir, current) }
 
 func (j *Journal) open() error {
+	j.clear()
 	state, good, err := read(j.path(), nil)
 	if err != nil {
 		return err
@@ -95,35 +110,57 @@ func (j *Journal) open() error {
 	if err != nil {
 		return fmt.Errorf("cannot open the journal: %w", err)
 	}
-	if err := f.Truncate(good); err != nil {
-		_ = f.Close()
-		return fmt.Errorf("cannot cut the torn end off the journal: %w", err)
-	}
 	j.file, j.size, j.state = f, good, state
-	if err := syncDir(j.dir); err != nil {
+	j.torn, j.unnamed = true, true // for all that is known
+	if err := j.mend(); err != nil {
+		_ = f.Close()
 		return fmt.Errorf("cannot open the journal: %w", err)
+	}
+	return nil
+}
+
+// mend makes the file on disk what was acknowledged: no byte more, and under its name.
+func (j *Journal) mend() error {
+	if j.torn {
+		if err := j.file.Truncate(j.size); err != nil {
+			return fmt.Errorf("cannot cut off a torn end: %w", err)
+		}
+		if err := j.file.Sync(); err != nil {
+			return fmt.Errorf("cannot cut off a torn end: %w", err)
+		}
+		j.torn = false
+	}
+	if j.unnamed {
+		if err := syncDir(j.dir); err != nil {
+			return err
+		}
+		j.unnamed = false
 	}
 	return nil
 }
 
 // Load reads the journal of a state folder without taking its lock, for a look from outside.
 func Load(dir string) (*engine.State, error) {
-	s, _, err := read(filepath.Join(dir, "journal.jsonl"), nil)
+	s, _, err := read(filepath.Join(dir, current), nil)
 	return s, err
 }
 
 // read folds a file, calls each with every record, and returns how many bytes of the file are good.
 func read(path string, each func(engine.Record) error) (*engine.State, int64, error) {
-	state := engine.NewState()
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return state, 0, nil
+		return engine.NewState(), 0, nil
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("cannot read the journal: %w", err)
 	}
 	defer f.Close()
+	return fold(f, each)
+}
 
+// fold is read for an open file.
+func fold(f *os.File, each func(engine.Record) error) (*engine.State, int64, error) {
+	state := engine.NewState()
 	r := bufio.NewReaderSize(f, 1<<16)
 	var good int64
 	for n := 1; ; n++ {
@@ -135,11 +172,15 @@ func read(path string, each func(engine.Record) error) (*engine.State, int64, er
 			return nil, 0, fmt.Errorf("cannot read the journal: %w", err)
 		}
 		var l line
-		if err := json.Unmarshal(b, &l); err != nil {
+		err = json.Unmarshal(b, &l)
+		if err == nil && len(l.records()) == 0 && l.Snapshot == nil {
+			err = errors.New("it has neither a record nor a snapshot")
+		}
+		if err != nil {
 			if _, more := r.Peek(1); more == io.EOF {
 				return state, good, nil // torn in the middle of the last sector
 			}
-			return nil, 0, fmt.Errorf("cannot read line %d of %s: %w (mend or remove the line; nothing was started or stopped)", n, path, err)
+			return nil, 0, fmt.Errorf("cannot read line %d of %s: %w (mend or remove the line; nothing was started or stopped)", n, f.Name(), err)
 		}
 		if l.Snapshot != nil {
 			state = l.Snapshot
@@ -158,13 +199,22 @@ func read(path string, each func(engine.Record) error) (*engine.State, int64, er
 	}
 }
 
-// Append writes records and syncs them. They are numbered here, in place. Several are one line: either all
-// are on disk when it returns, or, whatever happens to the machine, none.
+// Append writes records and syncs them. They are numbered here, in place. Where it returns nil all of them
+// are on disk; where it returns an error none is, not even after a loss of power in the middle. What
+// hinders the journal from rolling does not fail an append, for its records are written by then.
 func (j *Journal) Append(_ context.Context, rs ...*engine.Record) error {
+	if len(rs) == 0 {
+		return nil
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for i, r := range rs {
-		r.Seq = j.state.Seq + int64(i) + 1
+	if err := j.mend(); err != nil {
+		return fmt.Errorf("cannot write the journal: %w", err)
+	}
+	seq := j.state.Seq
+	for _, r := range rs {
+		seq++
+		r.Seq = seq
 	}
 	l := line{Batch: rs}
 	if len(rs) == 1 {
@@ -175,12 +225,13 @@ func (j *Journal) Append(_ context.Context, rs ...*engine.Record) error {
 		return fmt.Errorf("cannot write the journal: %w", err)
 	}
 	b = append(b, '\n')
-	if _, err := j.file.Write(b); err != nil {
-		_ = j.file.Truncate(j.size)
-		return fmt.Errorf("cannot write the journal: %w", err)
+	_, err = j.file.Write(b)
+	if err == nil {
+		err = j.file.Sync()
 	}
-	if err := j.file.Sync(); err != nil {
-		_ = j.file.Truncate(j.size)
+	if err != nil {
+		j.torn = true
+		_ = j.mend() // or before the next append
 		return fmt.Errorf("cannot write the journal: %w", err)
 	}
 	j.size += int64(len(b))
@@ -188,70 +239,9 @@ func (j *Journal) Append(_ context.Context, rs ...*engine.Record) error {
 		j.state.Apply(*r)
 	}
 	if j.size > j.rollAt {
-		// What was asked for is done, whether or not the file can be rolled. Another try after a while.
-		if j.rollErr = j.roll(); j.rollErr != nil {
-			j.rollAt = j.size + RollAt/64
-		} else {
-			j.rollAt = max(j.limit, 2*j.size)
-		}
+		j.roll()
 	}
 	return nil
-}
-
-// RollError is why the journal grows beyond its bound; nil when it does not.
-func (j *Journal) RollError() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.rollErr
-}
-
-// roll begins a new file with a snapshot, and keeps the old one. The new file is complete and open before it
-// takes the old one's place, so that a failure at any step leaves the journal as it was.
-func (j *Journal) roll() error {
-	b, err := json.Marshal(line{Snapshot: j.state})
-	if err != nil {
-		return fmt.Errorf("cannot roll the journal: %w", err)
-	}
-	b = append(b, '\n')
-	next := j.path() + ".new"
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("cannot roll the journal: %w", err)
-	}
-	fail := func(err error) error {
-		_ = f.Close()
-		_ = os.Remove(next)
-		return fmt.Errorf("cannot roll the journal: %w", err)
-	}
-	if _, err := f.Write(b); err != nil {
-		return fail(err)
-	}
-	if err := f.Sync(); err != nil {
-		return fail(err)
-	}
-	old := filepath.Join(j.dir, "journal.1.jsonl")
-	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fail(err)
-	}
-	if err := os.Link(j.path(), old); err != nil {
-		return fail(err)
-	}
-	if err := os.Rename(next, j.path()); err != nil {
-		return fail(err)
-	}
-	_ = j.file.Close()
-	j.file, j.size = f, int64(len(b))
-	return syncDir(j.dir)
-}
-
-// syncDir makes the names in a folder survive a loss of power.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // Close gives the lock back.
@@ -259,18 +249,33 @@ func (j *Journal) Close() error {
 	return errors.Join(j.file.Close(), j.lock.Close())
 }
 
-// History calls each with every record that is still on disk, once, oldest first, until it returns an error.
+// History calls each with every record that is still on disk, oldest first and once, until it returns an
+// error.
 func History(dir string, each func(engine.Record) error) error {
-	var last int64
-	once := func(r engine.Record) error {
-		if r.Seq <= last {
-			return nil // in both files: a roll was interrupted
+	// The newer is opened first: where the journal rolls in between, both are the same file, and no
+	// record is missed.
+	var files []*os.File
+	for _, name := range []string{current, former} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		last = r.Seq
-		return each(r)
+		if err != nil {
+			return fmt.Errorf("cannot read the journal: %w", err)
+		}
+		defer f.Close()
+		files = append(files, f)
 	}
-	for _, name := range []string{"journal.1.jsonl", "journal.jsonl"} {
-		if _, _, err := read(filepath.Join(dir, name), once); err != nil {
+	var last int64
+	for _, f := range slices.Backward(files) {
+		_, _, err := fold(f, func(r engine.Record) error {
+			if r.Seq <= last {
+				return nil // read in the other file
+			}
+			last = r.Seq
+			return each(r)
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -125,41 +125,6 @@ func TestSecondIsRefused(t *testing.T) {
 	}
 }
 
-func TestRoll(t *testing.T) {
-	dir := t.TempDir()
-	j, _ := open(t, dir)
-	j.limit, j.rollAt = 2000, 2000
-	for i := range 100 {
-		if err := j.Append(t.Context(), accept("dmz", fmt.Sprintf("r%d", i))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if j.size > 64*1024 {
-		t.Errorf("the journal has %d bytes", j.size)
-	}
-	want := j.state
-	got, err := Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(clone(want), got); d != "" {
-		t.Errorf("state after rolling (-want +got):\n%s", d)
-	}
-	if n := len(got.Cluster("dmz").Revisions); n != engine.KeptRevisions {
-		t.Errorf("%d revisions are remembered", n)
-	}
-	var last int64
-	if err := History(dir, func(r engine.Record) error {
-		if r.Seq <= last {
-			t.Errorf("record %d after %d", r.Seq, last)
-		}
-		last = r.Seq
-		return nil
-	}); err != nil || last != 100 {
-		t.Errorf("history ends at %d, %v", last, err)
-	}
-}
-
 func TestObjects(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir)
@@ -208,39 +173,6 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// TestRollThatFails must not make an append fail that is on disk.
-func TestRollThatFails(t *testing.T) {
-	dir := t.TempDir()
-	j, _ := open(t, dir)
-	j.limit, j.rollAt = 10, 10
-	if err := os.MkdirAll(filepath.Join(dir, "journal.1.jsonl", "in-the-way"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, rev := range []string{"r1", "r2"} {
-		if err := j.Append(t.Context(), accept("dmz", rev)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if j.RollError() == nil {
-		t.Error("the roll that cannot be is not said")
-	}
-	s, err := Load(dir)
-	if err != nil || revisions(s, "dmz") != "r1 r2" {
-		t.Errorf("read back %v, %v", s, err)
-	}
-	// What was in the way is gone: it rolls when its time has come.
-	if err := os.RemoveAll(filepath.Join(dir, "journal.1.jsonl")); err != nil {
-		t.Fatal(err)
-	}
-	j.rollAt = 10
-	if err := j.Append(t.Context(), accept("dmz", "r3")); err != nil || j.RollError() != nil {
-		t.Errorf("append %v, roll %v", err, j.RollError())
-	}
-	if s, err := Load(dir); err != nil || revisions(s, "dmz") != "r1 r2 r3" {
-		t.Errorf("read back %v, %v", s, err)
-	}
-}
-
 // TestTornBatch: of records that belong together all are there, or none.
 func TestTornBatch(t *testing.T) {
 	dir := t.TempDir()
@@ -261,6 +193,61 @@ func TestTornBatch(t *testing.T) {
 		if s, err := Load(d); err != nil || revisions(s, "dmz") != "" {
 			t.Fatalf("cut at %d: %q, %v", cut, revisions(s, "dmz"), err)
 		}
+	}
+	if s, err := Load(dir); err != nil || revisions(s, "dmz") != "r1 r2 r3" {
+		t.Errorf("the whole: %q, %v", revisions(s, "dmz"), err)
+	}
+	checkHistory(t, dir, 3)
+}
+
+// TestFailedAppendLeavesNothing has an append fail whose bytes cannot be cut off again at once.
+func TestFailedAppendLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	appendOne(t, j, "r1")
+	broken, err := os.Open(j.path()) // for reading: it can be neither written nor cut
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	good := j.file
+	j.file = broken
+	for range 2 {
+		if err := j.Append(t.Context(), accept("dmz", "r2")); err == nil {
+			t.Fatal("acknowledged, and not written")
+		}
+	}
+	j.file = good
+	if _, err := good.WriteString(`{"seq":2,"kind":`); err != nil { // what got to the disk of it
+		t.Fatal(err)
+	}
+	appendOne(t, j, "r3")
+	if s, err := Load(dir); err != nil || revisions(s, "dmz") != "r1 r3" || s.Seq != 2 {
+		t.Errorf("read back %+v, %v", s, err)
+	}
+}
+
+// A line of a newer zeekrec, which this one does not know, is not skipped.
+func TestLineOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	text := "{\"later\":1}\n{\"seq\":1,\"kind\":\"source\"}\n"
+	if err := os.WriteFile(filepath.Join(dir, current), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "line 1 of") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestAppendOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	if err := j.Append(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	appendOne(t, j, "r1")
+	if s, err := Load(dir); err != nil || revisions(s, "dmz") != "r1" {
+		t.Errorf("read back %+v, %v", s, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,7 +25,8 @@ type object struct {
 	Tree desired.Tree `json:"tree,omitempty"`
 }
 
-// PutFile keeps a cluster's file and returns the name to ask for it by.
+// PutFile keeps a cluster's file and returns the name to ask for it by. When it returns, the object is on
+// disk under its name; one that was damaged since it was kept is written anew.
 func (j *Journal) PutFile(_ context.Context, f desired.ClusterFile) (string, error) {
 	b, err := json.Marshal(object{f.Name, f.File, f.Data, f.Tree})
 	if err != nil {
@@ -33,19 +35,26 @@ func (j *Journal) PutFile(_ context.Context, f desired.ClusterFile) (string, err
 	sum := sha256.Sum256(b)
 	name := hex.EncodeToString(sum[:])
 	path := objectPath(j.dir, name)
-	if there, err := os.ReadFile(path); err == nil && sha256.Sum256(there) == sum {
-		return name, nil // else it is not there, or damaged, and is written anew
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", fmt.Errorf("cannot keep %s: %w", f.File, err)
-	}
-	if err := renameio.WriteFile(path, b, 0o600); err != nil {
-		return "", fmt.Errorf("cannot keep %s: %w", f.File, err)
-	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := j.putObject(path, b); err != nil {
 		return "", fmt.Errorf("cannot keep %s: %w", f.File, err)
 	}
 	return name, nil
+}
+
+func (j *Journal) putObject(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if there, err := os.ReadFile(path); err != nil || !bytes.Equal(there, b) { // missing, or damaged
+		if err := renameio.WriteFile(path, b, 0o600); err != nil {
+			return err
+		}
+	}
+	// Also where it was there: whoever put it may not have got this far.
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return syncDir(filepath.Join(j.dir, "objects"))
 }
 
 // File returns what PutFile kept. An object whose content does not fit its name is an error.
