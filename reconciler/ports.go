@@ -8,9 +8,6 @@ import (
 	"github.com/zeekrec/zeekrec/observed"
 )
 
-// boundFields are the parts that name what a process binds.
-var boundFields = [...]string{"listen", "metrics", "xpub", "xsub"}
-
 // place is a port of an instance.
 type place struct{ instance, port string }
 
@@ -20,22 +17,24 @@ type claim struct {
 	host string
 }
 
-// bound splits what a part says is bound: "tcp://127.0.0.1:2200", "127.0.0.1:9000", "[::1]:9000".
-func bound(value string) (host, port string) {
-	if _, rest, ok := strings.Cut(value, "://"); ok {
-		value = rest
-	}
-	i := strings.LastIndexByte(value, ':')
+// bound splits an address that a process listens on.
+func bound(address string) (host, port string) {
+	i := strings.LastIndexByte(address, ':')
 	if i < 0 {
-		return "", value
+		return "", address
 	}
-	switch host = value[:i]; host {
-	case "*", "0.0.0.0", "[::]", "::":
+	switch host = address[:i]; host {
+	case "0.0.0.0", "[::]":
 		host = ""
 	case "localhost":
 		host = "127.0.0.1"
 	}
-	return host, value[i+1:]
+	return host, address[i+1:]
+}
+
+// listens are the addresses that a resource listens on as its instance has it.
+func listens(o *observed.Resource) []string {
+	return desired.ListensOf(func(field string) []string { return o.Parts[field] })
 }
 
 // clash reports whether two hosts cannot be bound with the same port: "" is all addresses.
@@ -43,11 +42,9 @@ func clash(a, b string) bool { return a == b || a == "" || b == "" }
 
 // binds reports whether a resource, once it runs, has a port at an address that clashes with host.
 func binds(r *desired.Resource, host, port string) bool {
-	for _, f := range boundFields {
-		for _, v := range r.Part(f) {
-			if h, p := bound(v); p == port && clash(h, host) {
-				return true
-			}
+	for _, v := range r.Listens() {
+		if h, p := bound(v); p == port && clash(h, host) {
+			return true
 		}
 	}
 	return false
@@ -91,23 +88,21 @@ func (d *differ) linkPorts() {
 			}
 			key := o.Key()
 			j, leaves := leaving[seenAt{key, at}]
-			for _, f := range boundFields {
-				for _, v := range o.Parts[f] {
-					host, port := bound(v)
-					freed := leaves
-					if leaves && d.items[j].Kind == desired.Restart && d.items[j].Instance == at {
-						freed = !binds(d.items[j].Target, host, port)
-					}
-					for _, c := range claims[place{at, port}] {
-						it := &d.items[c.item]
-						switch {
-						case !clash(c.host, host), it.Resource == key:
-						case !freed:
-							why[c.item] = "port " + port + " is in use by " + key
-						case !slices.Contains(it.needs, j):
-							it.needs, it.Follows = append(it.needs, j), true
-							dependents[j] = append(dependents[j], c.item)
-						}
+			for _, v := range listens(o) {
+				host, port := bound(v)
+				freed := leaves
+				if leaves && d.items[j].Kind == desired.Restart && d.items[j].Instance == at {
+					freed = !binds(d.items[j].Target, host, port)
+				}
+				for _, c := range claims[place{at, port}] {
+					it := &d.items[c.item]
+					switch {
+					case !clash(c.host, host), it.Resource == key:
+					case !freed:
+						why[c.item] = "port " + port + " is in use by " + key
+					case !slices.Contains(it.needs, j):
+						it.needs, it.Follows = append(it.needs, j), true
+						dependents[j] = append(dependents[j], c.item)
 					}
 				}
 			}
@@ -125,13 +120,11 @@ func (d *differ) claims() (map[place][]claim, []string) {
 		if it.Kind != desired.Start && it.Kind != desired.Restart {
 			continue
 		}
-		for _, f := range boundFields {
-			for _, v := range it.Target.Part(f) {
-				host, port := bound(v)
-				p := place{it.Instance, port}
-				m[p] = append(m[p], claim{i, host})
-				on[it.Instance] = true
-			}
+		for _, v := range it.Target.Listens() {
+			host, port := bound(v)
+			p := place{it.Instance, port}
+			m[p] = append(m[p], claim{i, host})
+			on[it.Instance] = true
 		}
 	}
 	return m, sortedKeys(on)
