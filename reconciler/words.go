@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -45,34 +46,46 @@ func (p part) reason() Reason {
 	return Reason{Field: p.field, From: list("-", removed, show), To: list("+", added, show)}
 }
 
-// envReason names variables and no values: which of them are secrets nobody can tell by their names.
+// envReason names variables and no values: which of them are secrets nobody can tell by their names. It is
+// "A" -> "A (changed)", and "-B" -> "+C, A (changed)" where variables also come and go.
 func (p part) envReason() Reason {
 	was, is := envNames(p.from), envNames(p.to)
-	var removed, added []string
+	var removed, added, changed, unlike []string
 	for _, v := range p.from {
-		if name, _, _ := strings.Cut(v, "="); !contains(is, name) {
+		if name := envName(v); !contains(is, name) {
 			removed = append(removed, "-"+name)
 		}
 	}
 	for _, v := range p.to {
-		name, _, _ := strings.Cut(v, "=")
+		name := envName(v)
 		switch old, known := was[name]; {
 		case !known:
 			added = append(added, "+"+name)
 		case old != v:
-			added = append(added, name+" changed")
+			changed, unlike = append(changed, name), append(unlike, name+" (changed)")
 		}
 	}
-	show := func(s string) string { return part{relation: desired.Cover}.show(s) }
-	return Reason{Field: p.field, From: list("", removed, show), To: list("", added, show)}
+	if len(added) == 0 {
+		removed = append(removed, changed...)
+	}
+	show := part{relation: desired.Cover}.show
+	return Reason{Field: p.field, From: list("", removed, show), To: list("", append(added, unlike...), show)}
+}
+
+// envName is what stands before the "=".
+func envName(v string) string {
+	name, _, found := strings.Cut(v, "=")
+	if !found {
+		return hiddenText
+	}
+	return name
 }
 
 // envNames maps the names of "NAME=value" words to the words.
 func envNames(vs []string) map[string]string {
 	m := make(map[string]string, len(vs))
 	for _, v := range vs {
-		name, _, _ := strings.Cut(v, "=")
-		m[name] = v
+		m[envName(v)] = v
 	}
 	return m
 }
@@ -85,7 +98,13 @@ func contains(m map[string]string, key string) bool {
 // show is a value fit to be shown: no secret, no control characters, not too long. Covered parts hold
 // names of nodes, which are never secret, whatever they look like.
 func (p part) show(v string) string {
-	if p.relation != desired.Cover {
+	switch {
+	case p.relation == desired.Cover:
+	case p.field == "args" && p.followsSecret(v):
+		v = hiddenText
+	case p.field == "args" || p.field == "options":
+		v = redactText(v)
+	default:
 		v = redact(v)
 	}
 	if strings.ContainsFunc(v, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -143,6 +162,46 @@ func redact(v string) string {
 		}
 	}
 	return redactURLs(v)
+}
+
+// redactText is redact for what people write in Zeek's language, where a value also follows a type ("X::pass: string =
+// …") or the name is an index ("[\"pass\"] = …"): nothing is shown from the first sign of a value behind
+// a name that looks secret. That hides too much rather than too little.
+func redactText(v string) string {
+	lower := []byte(v) // not ToLower, which may move what stands behind a letter
+	for i, c := range lower {
+		if 'A' <= c && c <= 'Z' {
+			lower[i] = c + 'a' - 'A'
+		}
+	}
+	first := len(v)
+	for _, w := range secretWords {
+		if i := bytes.Index(lower, []byte(w)); i >= 0 {
+			first = min(first, i+len(w))
+		}
+	}
+	for i := first; i < len(v); i++ {
+		switch c := v[i]; {
+		case strings.HasPrefix(v[i:], "::"):
+			i++ // of a name: X::keys::a
+		case c == '=' || c == ':' || c == '"' || c == '\'':
+			return redactURLs(v[:i+1]) + hiddenText
+		}
+	}
+	return redact(v)
+}
+
+// followsSecret reports whether a word of a command line is the value of the one before it: "--token" "…".
+func (p part) followsSecret(v string) bool {
+	for _, words := range [][]string{p.from, p.to} {
+		for i := 1; i < len(words); i++ {
+			before := words[i-1]
+			if words[i] == v && strings.HasPrefix(before, "-") && !strings.Contains(before, "=") && secretName(before) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // redactURLs hides what stands before the "@" of a URL's host.
