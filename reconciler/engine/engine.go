@@ -58,6 +58,7 @@ type Engine struct {
 	plans      map[string]reconciler.ClusterPlan // by cluster
 	asked      map[string]bool                   // instance and path of a Zeek: false while the agent looks at it
 	journalErr string
+	rollErr    string // told last
 	draining   bool
 	drained    []chan error
 	intakeAt   time.Time // not before: the journal could not be written
@@ -181,6 +182,10 @@ func (e *Engine) record(ctx context.Context, rs ...*Record) bool {
 	if e.journalErr != "" {
 		e.log.Info("The journal can be written again")
 		e.journalErr = ""
+	}
+	if err := e.cfg.Journal.RollError(); err != nil && e.rollErr != err.Error() {
+		e.rollErr = err.Error()
+		e.log.Warn("The journal is written, and grows beyond its bound", "error", err)
 	}
 	for _, r := range rs {
 		e.state.Apply(*r)

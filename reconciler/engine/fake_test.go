@@ -274,6 +274,8 @@ func (m *memory) File(_ context.Context, o string) (desired.ClusterFile, error) 
 	return f, nil
 }
 
+func (m *memory) RollError() error { return nil }
+
 func (m *memory) Collect(context.Context) error { return nil }
 
 // state is what the records add up to: what a new engine would begin with.

@@ -32,6 +32,8 @@ type Journal interface {
 	PutFile(ctx context.Context, f desired.ClusterFile) (object string, err error)
 	File(ctx context.Context, object string) (desired.ClusterFile, error)
 	Collect(ctx context.Context) error
+	// RollError is why the journal grows beyond its bound; nil when it does not.
+	RollError() error
 }
 
 // Observation is what a source says: either a snapshot, or why there is none.
