@@ -165,7 +165,7 @@ func fold(f *os.File, each func(engine.Record) error) (*engine.State, int64, err
 	var good int64
 	for n := 1; ; n++ {
 		b, err := r.ReadBytes('\n')
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return state, good, nil // what has no line end was never acknowledged
 		}
 		if err != nil {
