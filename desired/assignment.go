@@ -312,16 +312,18 @@ func (a *assigner) metricsPorts(c *Cluster) {
 		return
 	}
 	group := map[string][]string{} // address -> instances
+	at := map[string]string{}      // instance -> address
 	for _, i := range c.Instances {
-		ad := a.addr(c, i.Name)
-		group[ad] = append(group[ad], i.Name)
+		at[i.Name] = a.addr(c, i.Name)
+		group[at[i.Name]] = append(group[at[i.Name]], i.Name)
 	}
 	taken := func(n *Node, port int) bool {
 		if a.usedBy(n.Instance, port) != "" {
 			return true
 		}
-		return slices.ContainsFunc(group[a.addr(c, n.Instance)], func(i string) bool { return a.usedBy(i, port) != "" })
+		return slices.ContainsFunc(group[at[n.Instance]], func(i string) bool { return a.usedBy(i, port) != "" })
 	}
+	next := map[string]int{} // instance -> where to go on: below, nothing is free for it
 	for _, n := range upstreamOrder(c) {
 		key := c.Name + "/" + n.Name
 		if n.MetricsPort != 0 {
@@ -331,7 +333,7 @@ func (a *assigner) metricsPorts(c *Cluster) {
 		if _, ok := a.next.Metrics[key]; ok {
 			continue
 		}
-		port := cmp.Or(c.Settings.MetricsPortsFrom, 9000)
+		port := max(next[n.Instance], cmp.Or(c.Settings.MetricsPortsFrom, 9000))
 		for port <= 65535 && taken(n, port) {
 			port++
 		}
@@ -339,6 +341,7 @@ func (a *assigner) metricsPorts(c *Cluster) {
 			a.exhausted(c, n, "metrics")
 			return
 		}
+		next[n.Instance] = port + 1
 		a.take(n.Instance, port, key+" metrics")
 		a.next.Metrics[key] = Assigned{n.Instance, port}
 	}

@@ -57,11 +57,8 @@ type compiler struct {
 // address of an instance as its nodes of cluster c are to be reached by each other: loopback while the
 // cluster is on one instance, and sticky once chosen (decisions 18). Empty: none is known yet.
 func (k *compiler) address(c *Cluster, instance string) string {
-	if c.Settings.Address != "" && len(c.usedInstances()) == 1 {
-		return c.Settings.Address
-	}
-	if len(c.usedInstances()) == 1 {
-		return "127.0.0.1"
+	if !c.severalInstances() {
+		return cmp.Or(c.Settings.Address, "127.0.0.1")
 	}
 	for _, i := range c.Instances {
 		if i.Name == instance && i.Host != "" {
@@ -76,6 +73,11 @@ func (k *compiler) address(c *Cluster, instance string) string {
 		return f.Addresses[0]
 	}
 	return ""
+}
+
+// severalInstances reports whether nodes are on more than one.
+func (c *Cluster) severalInstances() bool {
+	return slices.ContainsFunc(c.Nodes, func(n Node) bool { return n.Instance != c.Nodes[0].Instance })
 }
 
 // usedInstances are those that have nodes.

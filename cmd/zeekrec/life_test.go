@@ -112,6 +112,9 @@ func life(t *testing.T, r *rig, other, die string) {
 		r.bin = other
 		r.start()
 		c := r.cluster("all are outdated", 20*time.Second, func(c engine.ClusterStatus) error {
+			if len(c.Resources) != len(before) {
+				return fmt.Errorf("%d resources are known yet", len(c.Resources))
+			}
 			for _, x := range c.Resources {
 				if len(x.Outdated) == 0 {
 					return fmt.Errorf("%s is not", x.Name)

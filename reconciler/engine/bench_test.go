@@ -70,7 +70,7 @@ func worldOf(b *testing.B, s *desired.Snapshot) *engine.World {
 	}
 	w.Fleet["agent-a"] = r
 	rev := s.Files[0].Revision()
-	w.State.Clusters["big"] = &engine.History{Revisions: []engine.Revision{{ID: rev, Resources: known, PruneGuard: desired.Quantity{N: 30, Percent: true}}}, Good: rev, Known: known}
+	w.State.Clusters["big"] = &engine.History{Revisions: []engine.Revision{{ID: rev, Resources: known, Assignment: out.Assignment.Of("big"), PruneGuard: desired.Quantity{N: 30, Percent: true}}}, Good: rev, Known: known}
 	return w
 }
 
