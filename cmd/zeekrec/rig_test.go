@@ -384,7 +384,7 @@ func (r *rig) has(node, value string) bool {
 	for _, c := range s.Clusters {
 		if p := pids(c)[node]; p != 0 {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p))
-			return err == nil && bytes.Contains(b, []byte("\x00"+value+"\x00")) || bytes.HasPrefix(b, []byte(value+"\x00"))
+			return err == nil && bytes.Contains(append([]byte{0}, b...), []byte("\x00"+value+"\x00"))
 		}
 	}
 	return false
