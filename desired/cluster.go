@@ -174,8 +174,12 @@ type BrokerSettings struct {
 	XPub     string // tcp://HOST:PORT; nodes' XSUB sockets connect here
 	XSub     string // tcp://HOST:PORT; nodes' XPUB sockets connect here
 	Curve    string // auto, on, off
-	SndHWM   int
+	SndHWM   int    // messages queued per subscriber; 0: the default
 	Lossless bool
+	// QueueBytes per subscriber, 0: the default; Policy drop, disconnect or block, "": the default.
+	QueueBytes int64
+	Policy     string
+	Grace      time.Duration // 0: the default
 }
 
 // ArchiveSettings are [zeekrec.archive].

@@ -7,6 +7,9 @@ type Facts struct {
 	// Instances that have reported; one that has not is compiled with the assumptions of
 	// AssumedVersion, and Compile says so.
 	Instances map[string]InstanceFacts
+	// Keys are the ids of the CURVE keys that there are for a cluster, the one to use first; the others are
+	// still accepted, until a rotation is over. A cluster that needs keys and has none is not compiled with them.
+	Keys map[string][]string
 }
 
 // AssumedVersion of Zeek, where no agent has said which it has.

@@ -52,6 +52,8 @@ type Resource struct {
 	ID string `json:"id"`
 	// Node has what it takes to render and start a resource of type node.
 	Node *NodeSpec `json:"node,omitempty"`
+	// Broker has the same for a resource of type broker.
+	Broker *BrokerSpec `json:"broker,omitempty"`
 }
 
 // Key is "cluster/name", the name of a resource across clusters.
@@ -94,6 +96,10 @@ type NodeSpec struct {
 	BrokerMode string `json:"broker_mode,omitempty"`
 	XPub       string `json:"xpub,omitempty"`
 	XSub       string `json:"xsub,omitempty"`
+	// Curve is the id of the keys that it uses; empty: no encryption. The keys themselves are in no resource.
+	Curve string `json:"curve,omitempty"`
+	// Lossless: no high-water marks (lossless = yes).
+	Lossless bool `json:"lossless,omitempty"`
 
 	// Scripts of the cluster, then the node's own.
 	Scripts     []string          `json:"scripts,omitempty"`
@@ -120,6 +126,27 @@ type NodeSpec struct {
 
 	// ZeekUpgrade is "rolling" where a new binary at the same path is to be rolled out.
 	ZeekUpgrade string `json:"zeek_upgrade,omitempty"`
+}
+
+// BrokerSpec is what a cluster's ZeroMQ broker is started from, and told while it runs.
+type BrokerSpec struct {
+	XPub string `json:"xpub"` // tcp://HOST:PORT; nodes' XSUB sockets connect here
+	XSub string `json:"xsub"`
+	// Curve has the ids of the keys to accept, the one to use first; empty: no encryption.
+	Curve []string `json:"curve,omitempty"`
+	// SndHWM, QueueBytes, Policy, Grace as in BrokerSettings; 0 and "" are the defaults, negative is without limit.
+	SndHWM     int    `json:"sndhwm,omitempty"`
+	QueueBytes int64  `json:"queue_bytes,omitempty"`
+	Policy     string `json:"policy,omitempty"`
+	// GraceSeconds a node whose connection was lost is taken to be there.
+	GraceSeconds   int    `json:"grace_seconds,omitempty"`
+	MetricsPort    int    `json:"metrics_port,omitempty"`
+	MetricsAddress string `json:"metrics_address,omitempty"`
+
+	User      string `json:"user,omitempty"`
+	CPUs      []int  `json:"cpus,omitempty"`
+	Nice      int    `json:"nice,omitempty"`
+	OpenFiles uint64 `json:"open_files,omitempty"`
 }
 
 // Layout is the content of cluster-layout.zeek.

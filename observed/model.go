@@ -90,8 +90,19 @@ type Resource struct {
 	Version string `json:"version,omitempty"`
 	// StandIn: the process is not Zeek, but the stand-in.
 	StandIn bool `json:"stand_in,omitempty"`
+	// Members of a broker are the nodes that have joined it.
+	Members []Member `json:"members,omitempty"`
+	// Joined says of a node whether the cluster's broker has it as a member; nil: nobody can tell.
+	Joined *bool `json:"joined,omitempty"`
 	// Foreign are pids of processes that bear the resource's mark and were not started by this agent.
 	Foreign []int `json:"foreign,omitempty"`
+}
+
+// Member is a node that has joined the cluster's ZeroMQ broker, as the broker sees it.
+type Member struct {
+	Name string `json:"name"`
+	Host string `json:"host,omitempty"` // as the node's own machine calls itself
+	PID  int    `json:"pid,omitempty"`
 }
 
 // Key is "cluster/name".
