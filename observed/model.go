@@ -70,7 +70,8 @@ type Resource struct {
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	Incarnation int       `json:"incarnation"`
 	Restarts    int       `json:"restarts"` // by the agent, after crashes, since the last order
-	// Healthy: RUNNING, with nothing known to be wrong (an interface that is gone, say).
+	// Healthy: RUNNING, with nothing known to be wrong (an interface that is gone, say). A broker answers besides,
+	// and has taken what it was told.
 	Healthy bool `json:"healthy"`
 
 	// Told is the ID of the spec that the agent was told to run, empty where it was told none;
@@ -86,12 +87,12 @@ type Resource struct {
 	Outdated []string `json:"outdated,omitempty"`
 	// Hold is why the agent was told to keep it stopped.
 	Hold string `json:"hold,omitempty"`
-	// Version of Zeek that the process was started with.
+	// Version of Zeek that the process was started with; of a broker the version of zeekrec that it says it is.
 	Version string `json:"version,omitempty"`
 	// StandIn: the process is not Zeek, but the stand-in.
 	StandIn bool `json:"stand_in,omitempty"`
-	// Members of a broker are the nodes that have joined it.
-	Members []Member `json:"members,omitempty"`
+	// Members of a broker are the nodes that have joined it, sorted by name; nil: it does not say. Empty: none has.
+	Members []Member `json:"members,omitzero"`
 	// Joined says of a node whether the cluster's broker has it as a member; nil: nobody can tell.
 	Joined *bool `json:"joined,omitempty"`
 	// Foreign are pids of processes that bear the resource's mark and were not started by this agent.

@@ -1,6 +1,7 @@
 package observed
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 )
@@ -17,5 +18,22 @@ func TestCompareIsByClusterThenName(t *testing.T) {
 	}
 	if c := want[0].Compare(&want[0]); c != 0 {
 		t.Errorf("a resource compares to itself with %d", c)
+	}
+}
+
+// That no node has joined is something else than that nobody can tell, also behind a network.
+func TestMembersOfNobodyAreNotUnknown(t *testing.T) {
+	for _, want := range [][]Member{nil, {}, {{Name: "w1", PID: 7}}} {
+		b, err := json.Marshal(Resource{Members: want})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got Resource
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Fatal(err)
+		}
+		if (got.Members == nil) != (want == nil) || !slices.Equal(got.Members, want) {
+			t.Errorf("%#v became %#v", want, got.Members)
+		}
 	}
 }
