@@ -46,7 +46,9 @@ type Engine struct {
 	stopped chan struct{} // closed when Run has ended
 
 	// All below belongs to the goroutine of Run.
-	fleet      map[string]observed.Report
+	reports    map[string]observed.Report // as agents sent them
+	fleet      map[string]observed.Report // with what only all of them together show
+	joins      joins
 	pending    *Observation // waits for the first report of the own instance
 	seen       sourceView
 	parsed     map[string]*desired.Cluster // by object
@@ -75,7 +77,8 @@ func New(cfg Config) *Engine {
 	}
 	return &Engine{
 		cfg: cfg, log: cfg.Log, timings: cfg.Timings.withDefaults(), state: cfg.State,
-		calls: make(chan func(), 64), stopped: make(chan struct{}), fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
+		calls: make(chan func(), 64), stopped: make(chan struct{}), reports: map[string]observed.Report{},
+		fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
 		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
 		plans: map[string]reconciler.ClusterPlan{},
 	}
@@ -196,8 +199,9 @@ func (e *Engine) record(ctx context.Context, rs ...*Record) bool {
 // step brings the world one step nearer to the target.
 func (e *Engine) step(ctx context.Context, now time.Time) {
 	for _, r := range e.cfg.Agents.Reports() {
-		e.fleet[r.Instance] = r
+		e.reports[r.Instance] = r
 	}
+	e.fleet = e.joins.see(e.reports, now, e.timings.Stale)
 	e.expire(ctx, now)
 	e.drift(ctx)
 	if e.pending != nil && e.ready() && !now.Before(e.intakeAt) {

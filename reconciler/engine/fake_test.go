@@ -34,6 +34,8 @@ type hosts struct {
 	changed chan struct{}
 	// fails says why a resource crashes when it is started from this spec.
 	fails func(r *desired.Resource) string
+	// members are the nodes that have joined the brokers; nil: brokers do not say.
+	members func(running map[string]*observed.Resource) []observed.Member
 	// problems of a preflight.
 	problems func(r *desired.Resource) *observed.Problem
 	doErr    func(o desired.Order) error
@@ -66,7 +68,12 @@ func (h *hosts) Reports() []observed.Report {
 		r.At = silentSince
 	}
 	for _, k := range slices.Sorted(maps.Keys(h.res)) {
-		r.Resources = append(r.Resources, *h.res[k])
+		s := *h.res[k]
+		if s.Type == "broker" && s.PID != 0 && h.members != nil {
+			s.Members = h.members(h.res)
+			slices.SortFunc(s.Members, func(x, y observed.Member) int { return strings.Compare(x.Name, y.Name) })
+		}
+		r.Resources = append(r.Resources, s)
 	}
 	slices.SortFunc(r.Resources, func(x, y observed.Resource) int {
 		return cmp.Or(strings.Compare(x.Cluster, y.Cluster), strings.Compare(x.Name, y.Name))
@@ -201,6 +208,12 @@ func (h *hosts) set(key string, f func(*observed.Resource)) {
 	f(&r)
 	h.res[key] = &r
 	h.touch()
+}
+
+func (h *hosts) pidOf(key string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.res[key].PID
 }
 
 // behave changes what the hosts do.
@@ -357,12 +370,16 @@ func (b *bench) start() {
 
 // see lets the source yield files: "dmz": "worker-1 worker-2=env".
 func (b *bench) see(files map[string]string) {
+	b.obs <- observation(files)
+	b.settle()
+}
+
+func observation(files map[string]string) engine.Observation {
 	s := &desired.Snapshot{URL: "/etc/zeek/clusters", At: time.Now()}
 	for _, n := range slices.Sorted(maps.Keys(files)) {
 		s.Files = append(s.Files, desired.ClusterFile{Name: n, File: n + ".cfg", Data: []byte(files[n])})
 	}
-	b.obs <- engine.Observation{Snapshot: s, CheckedAt: time.Now()}
-	b.settle()
+	return engine.Observation{Snapshot: s, CheckedAt: time.Now()}
 }
 
 // settle lets a minute pass, which is none.
@@ -393,17 +410,21 @@ func (b *bench) want(what, got, want string) {
 }
 
 // parse reads the tests' own little language: words, each a node by the beginning of its name; "name=x" sets
-// its environment, "name:N" its port, "!suspend" the setting, "!bad" is an error.
+// its environment, "name:N" its port, "!suspend" the setting, "!broker" asks for a broker of its own, "!bad" is an
+// error.
 func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.Diagnostic) {
 	c := &desired.Cluster{Name: f.Name, File: f.File, Revision: f.Revision(), Instances: []desired.Instance{{Name: instance}}}
 	c.Settings = desired.Settings{
 		Backend: desired.BackendZeroMQ, MaxUnavailable: desired.Quantity{N: 1}, PruneGuard: desired.Quantity{N: 30, Percent: true}, AutoRevert: true,
-		ScriptsStated: true,
+		ScriptsStated: true, Broker: desired.BrokerSettings{Mode: "manager"},
 	}
 	for w := range strings.FieldsSeq(string(f.Data)) {
 		switch w {
 		case "!suspend":
 			c.Settings.Suspend = true
+			continue
+		case "!broker":
+			c.Settings.Broker.Mode = "standalone"
 			continue
 		case "!bad":
 			return c, []desired.Diagnostic{{File: f.File, Line: 1, Severity: desired.Error, Code: "bad", Message: "it is bad"}}

@@ -18,6 +18,7 @@ type view struct {
 	fleet    map[string]observed.Report
 	relation func(desired.Role, string) desired.Relation
 	stale    time.Duration
+	patience time.Duration // with a process that runs and is not yet of use
 	now      time.Time
 	draining bool // everything is to stop: no suspension counts
 }

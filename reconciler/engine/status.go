@@ -334,7 +334,7 @@ func (e *Engine) resourceStatus(inst string, s *observed.Resource, v *view) Reso
 	at := v.fleet[inst].At
 	rs := ResourceStatus{
 		Name: s.Name, Type: s.Type, Role: s.Role, Instance: inst, State: s.State, Reason: s.Reason, PID: s.PID, Restarts: s.Restarts,
-		ObservedAt: &at, Healthy: s.Healthy, Outdated: s.Outdated, Version: s.Version, StandIn: s.StandIn, Incarnation: s.Incarnation, Foreign: s.Foreign,
+		Joined: s.Joined, ObservedAt: &at, Healthy: s.Healthy, Outdated: s.Outdated, Version: s.Version, StandIn: s.StandIn, Incarnation: s.Incarnation, Foreign: s.Foreign,
 	}
 	if !s.Since.IsZero() {
 		since := s.Since
@@ -349,7 +349,7 @@ func (e *Engine) resourceStatus(inst string, s *observed.Resource, v *view) Reso
 		rs.StartedAt = &t
 	}
 	if age := v.now.Sub(at); age > v.stale {
-		rs.State, rs.Healthy = observed.Unknown, false
+		rs.State, rs.Healthy, rs.Joined = observed.Unknown, false, nil
 		rs.Reason = inst + " has not reported for " + age.Round(time.Second).String()
 	}
 	return rs

@@ -113,7 +113,8 @@ func (a *act) reached(s *observed.Resource, now time.Time, stable time.Duration)
 	case desired.Stop:
 		return s == nil || s.PID == 0
 	case desired.Update:
-		return true
+		// What a broker is told reaches it a moment later; nothing that relies on it is done before.
+		return a.role != desired.RoleBroker || s == nil || s.PID == 0 || s.Healthy
 	case desired.Start:
 		return s != nil && s.Healthy
 	default:
@@ -145,6 +146,8 @@ func (w *work) trouble(v *view, careful bool, left int) string {
 			// Not begun yet: what is seen speaks of the process before.
 		case s.State == observed.Failed:
 			return fmt.Sprintf("%s failed after its %s: %s", key, a.verb, s.Reason)
+		case !a.settled && unjoined(s, v.now, v.patience):
+			return fmt.Sprintf("%s runs, but has not joined the cluster's broker %s after its %s began", key, v.now.Sub(w.rollout.began).Round(time.Second), a.verb)
 		case careful && !a.resumed && (s.State == observed.Crashed || s.Restarts > 0):
 			return fmt.Sprintf("%s crashed after its %s: %s", key, a.verb, cmpOr(strings.TrimPrefix(s.Reason, "starting, after: "), "it was restarted since"))
 		}
