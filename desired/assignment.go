@@ -20,7 +20,7 @@ const RemovedKept = 30 * 24 * time.Hour
 //
 // Nobody changes an Assignment after Compile returned it.
 type Assignment struct {
-	// Ports and Metrics by "cluster/node".
+	// Ports and Metrics by "cluster/node"; the broker's metrics by "cluster/broker".
 	Ports   map[string]Assigned `json:"ports,omitempty"`
 	Metrics map[string]Assigned `json:"metrics,omitempty"`
 	// Brokers by cluster: the ports of xpub and xsub.
@@ -90,6 +90,9 @@ func assign(clusters []*Cluster, prev Assignment, addr func(*Cluster, string) st
 	for _, c := range clusters {
 		a.brokerPorts(c)
 	}
+	for _, c := range clusters { // after all nodes, whose numbers were there before brokers had any
+		a.brokerMetrics(c)
+	}
 	a.fanoutIDs()
 	return a.next, a.diags
 }
@@ -99,6 +102,9 @@ func (a *assigner) forget(now time.Time) {
 	present := map[string]bool{}
 	for _, c := range a.clusters {
 		present[c.Name] = true
+		if b := c.brokerName(); b != "" {
+			present[c.Name+"/"+b] = true
+		}
 		for _, n := range c.Nodes {
 			present[c.Name+"/"+n.Name] = true
 			present[fanoutKey(c, &n)] = true
@@ -164,7 +170,7 @@ func (a *assigner) takeExplicit() {
 			a.take(n.Instance, n.Port, c.Name+"/"+n.Name)
 			a.take(n.Instance, n.MetricsPort, c.Name+"/"+n.Name+" metrics")
 		}
-		inst := brokerInstance(c)
+		inst := c.BrokerInstance()
 		for _, e := range []string{c.Settings.Broker.XPub, c.Settings.Broker.XSub} {
 			if _, port, err := splitEndpoint(e); err == nil {
 				a.take(inst, port, c.Name+" broker")
@@ -177,7 +183,11 @@ func (a *assigner) takeExplicit() {
 func (a *assigner) keepSticky() {
 	where := map[string]*Node{}
 	cluster := map[string]*Cluster{}
+	brokers := map[string]bool{}
 	for _, c := range a.clusters {
+		if b := c.brokerName(); b != "" {
+			brokers[c.Name+"/"+b] = true
+		}
 		for i := range c.Nodes {
 			where[c.Name+"/"+c.Nodes[i].Name] = &c.Nodes[i]
 			cluster[c.Name+"/"+c.Nodes[i].Name] = c
@@ -211,12 +221,13 @@ func (a *assigner) keepSticky() {
 	}
 	for _, m := range []map[string]Assigned{a.next.Ports, a.next.Metrics} {
 		for _, key := range sortedKeys(m) {
-			if where[key] == nil {
+			if where[key] == nil && !brokers[key] {
 				a.take(m[key].Instance, m[key].Port, key)
 			}
 		}
 	}
 	a.keepBrokers()
+	a.keepBrokerMetrics()
 }
 
 // keepBrokers keeps the ports of brokers, but for one that is now stated for something else.
@@ -243,6 +254,23 @@ func (a *assigner) keepBrokers() {
 		}
 		a.take(b.Instance, b.XPub, name+" broker")
 		a.take(b.Instance, b.XSub, name+" broker")
+	}
+}
+
+// keepBrokerMetrics keeps the metrics ports of brokers that stay where they are, as far as nobody else has them.
+func (a *assigner) keepBrokerMetrics() {
+	for _, c := range a.clusters {
+		name := c.brokerName()
+		key := c.Name + "/" + name
+		got, ok := a.next.Metrics[key]
+		if name == "" || !ok {
+			continue
+		}
+		if got.Instance != c.BrokerInstance() || a.usedBy(got.Instance, got.Port) != "" {
+			delete(a.next.Metrics, key)
+			continue
+		}
+		a.take(got.Instance, got.Port, key)
 	}
 }
 
@@ -311,18 +339,7 @@ func (a *assigner) metricsPorts(c *Cluster) {
 	if !c.Settings.Metrics {
 		return
 	}
-	group := map[string][]string{} // address -> instances
-	at := map[string]string{}      // instance -> address
-	for _, i := range c.Instances {
-		at[i.Name] = a.addr(c, i.Name)
-		group[at[i.Name]] = append(group[at[i.Name]], i.Name)
-	}
-	taken := func(n *Node, port int) bool {
-		if a.usedBy(n.Instance, port) != "" {
-			return true
-		}
-		return slices.ContainsFunc(group[at[n.Instance]], func(i string) bool { return a.usedBy(i, port) != "" })
-	}
+	taken := a.byAddress(c)
 	next := map[string]int{} // instance -> where to go on: below, nothing is free for it
 	for _, n := range upstreamOrder(c) {
 		key := c.Name + "/" + n.Name
@@ -334,7 +351,7 @@ func (a *assigner) metricsPorts(c *Cluster) {
 			continue
 		}
 		port := max(next[n.Instance], cmp.Or(c.Settings.MetricsPortsFrom, 9000))
-		for port <= 65535 && taken(n, port) {
+		for port <= 65535 && taken(n.Instance, port) {
 			port++
 		}
 		if port > 65535 {
@@ -355,13 +372,52 @@ func (a *assigner) exhausted(c *Cluster, n *Node, what string) {
 	})
 }
 
+// brokerMetrics gives each cluster's broker one, behind those of the nodes.
+func (a *assigner) brokerMetrics(c *Cluster) {
+	name := c.brokerName()
+	if name == "" || !c.Settings.Metrics {
+		return
+	}
+	key, inst := c.Name+"/"+name, c.BrokerInstance()
+	if _, ok := a.next.Metrics[key]; ok {
+		return
+	}
+	taken := a.byAddress(c)
+	port := cmp.Or(c.Settings.MetricsPortsFrom, 9000)
+	for port <= 65535 && taken(inst, port) {
+		port++
+	}
+	if port > 65535 {
+		a.diags = append(a.diags, Diagnostic{File: c.File, Severity: Error, Code: "no-port-left", Message: "no metrics port is left for the broker on " + inst, Hint: "let the numbers begin lower (metrics_ports_from)"})
+		return
+	}
+	a.take(inst, port, key+" metrics")
+	a.next.Metrics[key] = Assigned{inst, port}
+}
+
+// byAddress reports whether a port is used on an instance, or on another one at the same address.
+func (a *assigner) byAddress(c *Cluster) func(instance string, port int) bool {
+	group := map[string][]string{} // address -> instances
+	at := map[string]string{}      // instance -> address
+	for _, i := range c.Instances {
+		at[i.Name] = a.addr(c, i.Name)
+		group[at[i.Name]] = append(group[at[i.Name]], i.Name)
+	}
+	return func(instance string, port int) bool {
+		if a.usedBy(instance, port) != "" {
+			return true
+		}
+		return slices.ContainsFunc(group[at[instance]], func(i string) bool { return a.usedBy(i, port) != "" })
+	}
+}
+
 // brokerPorts gives each cluster's ZeroMQ broker two, where the file states none.
 func (a *assigner) brokerPorts(c *Cluster) {
-	if c.Settings.Backend != BackendZeroMQ || c.Settings.Broker.Mode == "external" {
+	if c.Settings.Backend != BackendZeroMQ || c.BrokerMode() == BrokerExternal {
 		delete(a.next.Brokers, c.Name)
 		return
 	}
-	inst := brokerInstance(c)
+	inst := c.BrokerInstance()
 	if b, ok := a.next.Brokers[c.Name]; ok && b.Instance == inst {
 		return
 	}
@@ -415,17 +471,6 @@ func fanoutKey(c *Cluster, n *Node) string {
 		return ""
 	}
 	return c.Name + "/" + n.Interface
-}
-
-// brokerInstance is where the cluster's broker runs: with the manager, whose thread it is until zeekrec has
-// a broker of its own.
-func brokerInstance(c *Cluster) string {
-	for _, n := range c.Nodes {
-		if n.Role == RoleManager {
-			return n.Instance
-		}
-	}
-	return ""
 }
 
 // splitEndpoint takes "tcp://HOST:PORT" apart.

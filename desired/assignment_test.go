@@ -49,7 +49,12 @@ func cutNumber(s string) (rest string, n int) {
 }
 
 func compile(prev desired.Assignment, cs ...*desired.Cluster) desired.Compiled {
-	return desired.Compile(cs, desired.Facts{Default: "agent-a"}, prev, day0)
+	return desired.Compile(cs, desired.Facts{Default: "agent-a"}.WithAssumedKeys(cs), prev, day0)
+}
+
+// nodesOf a cluster, without its broker.
+func nodesOf(out desired.Compiled, cluster string) []desired.Resource {
+	return slices.DeleteFunc(slices.Clone(out.Resources[cluster]), func(r desired.Resource) bool { return r.Type != desired.TypeNode })
 }
 
 // ports are "name=port" of the listen or the metrics ports.
@@ -68,8 +73,8 @@ func TestFirstAssignment(t *testing.T) {
 	if got, want := ports(a.Ports), "c/l1=2201 c/l2=2204 c/m=2200 c/p1=2202 c/p2=2203 c/p3=2205 c/p4=2206"; got != want {
 		t.Errorf("listen ports\n got %s\nwant %s", got, want)
 	}
-	// Metrics ports begin anew on each host; workers come last.
-	if got, want := ports(a.Metrics), "c/l1=9001 c/l2=9000 c/m=9000 c/p1=9002 c/p2=9003 c/p3=9001 c/p4=9002 c/w1=9004 c/w2=9003"; got != want {
+	// Metrics ports begin anew on each host; workers come last, and then the broker.
+	if got, want := ports(a.Metrics), "c/broker=9005 c/l1=9001 c/l2=9000 c/m=9000 c/p1=9002 c/p2=9003 c/p3=9001 c/p4=9002 c/w1=9004 c/w2=9003"; got != want {
 		t.Errorf("metrics ports\n got %s\nwant %s", got, want)
 	}
 	if got, want := a.Brokers["c"], (desired.BrokerPorts{Instance: "i1", XPub: 5555, XSub: 5556}); got != want {
@@ -128,7 +133,7 @@ func TestClustersShareAnInstance(t *testing.T) {
 	if got, want := ports(out.Assignment.Ports), "a/l=2201 a/m=2200 b/l=2203 b/m=2202"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if got, want := ports(out.Assignment.Metrics), "a/l=9001 a/m=9000 a/w=9002 b/l=9004 b/m=9003 b/w=9005"; got != want {
+	if got, want := ports(out.Assignment.Metrics), "a/broker=9006 a/l=9001 a/m=9000 a/w=9002 b/broker=9007 b/l=9004 b/m=9003 b/w=9005"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if out.Assignment.Brokers["b"] == out.Assignment.Brokers["a"] {
@@ -147,7 +152,7 @@ func TestFanoutIDs(t *testing.T) {
 	}
 	out := compile(desired.Assignment{}, a, b)
 	id := func(cluster, node string) int {
-		for _, r := range out.Resources[cluster] {
+		for _, r := range nodesOf(out, cluster) {
 			if r.Name == node {
 				return r.Node.FanoutID
 			}
@@ -166,7 +171,7 @@ func TestLocalIsDecidedOnce(t *testing.T) {
 	facts := func(has bool) desired.Facts {
 		return desired.Facts{Instances: map[string]desired.InstanceFacts{"agent-a": {Zeek: map[string]desired.ZeekFacts{"": {Version: "8.2.2", HasLocal: has}}}}}
 	}
-	scripts := func(out desired.Compiled) []string { return out.Resources["c"][0].Node.Scripts }
+	scripts := func(out desired.Compiled) []string { return nodesOf(out, "c")[0].Node.Scripts }
 	c := nodes("c", "manager m")
 	with := desired.Compile([]*desired.Cluster{c}, facts(true), desired.Assignment{}, day0)
 	gone := desired.Compile([]*desired.Cluster{c}, facts(false), with.Assignment, day0)
@@ -206,7 +211,7 @@ func TestAssignmentProperties(t *testing.T) {
 			var now []desired.Resource
 			used := map[string]string{}
 			for _, c := range cs {
-				for _, r := range out.Resources[c.Name] {
+				for _, r := range nodesOf(out, c.Name) {
 					now = append(now, r)
 					n := r.Node.Layout.Nodes[slices.IndexFunc(r.Node.Layout.Nodes, func(l desired.LayoutNode) bool { return l.Name == r.Name })]
 					for _, p := range []int{n.Port, n.MetricsPort} {

@@ -75,25 +75,9 @@ func (k *compiler) address(c *Cluster, instance string) string {
 	return ""
 }
 
-// severalInstances reports whether nodes are on more than one.
-func (c *Cluster) severalInstances() bool {
-	return slices.ContainsFunc(c.Nodes, func(n Node) bool { return n.Instance != c.Nodes[0].Instance })
-}
-
-// usedInstances are those that have nodes.
-func (c *Cluster) usedInstances() []string {
-	var out []string
-	for _, n := range c.Nodes {
-		if !slices.Contains(out, n.Instance) {
-			out = append(out, n.Instance)
-		}
-	}
-	return out
-}
-
 func (k *compiler) cluster(c *Cluster) []Resource {
 	addr := map[string]string{}
-	for _, i := range c.usedInstances() {
+	for _, i := range c.UsedInstances() {
 		addr[i] = k.address(c, i)
 		if addr[i] == "" {
 			k.diags = append(k.diags, Diagnostic{
@@ -103,24 +87,30 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 			})
 		}
 	}
+	curve := k.curve(c)
 	layout := k.layout(c, addr)
 	xpub, xsub := k.endpoints(c, addr)
 	pe := newPeers(layout)
 	t := table()
 	byRole := map[Role][]use{}
 	local := map[string]bool{}
-	for i := range addr {
-		local[i] = k.local(c, i)
+	for _, n := range c.Nodes {
+		if _, known := local[n.Instance]; !known {
+			local[n.Instance] = k.local(c, n.Instance)
+		}
 	}
 
-	rs := make([]Resource, 0, len(c.Nodes))
+	rs := make([]Resource, 0, len(c.Nodes)+1)
+	if b := k.broker(c, xpub, xsub); b != nil {
+		rs = append(rs, *b)
+	}
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		if byRole[n.Role] == nil {
 			byRole[n.Role] = rows(t, n.Role, c.Settings.Backend)
 		}
 		spec := k.node(c, n, layout, local[n.Instance])
-		spec.XPub, spec.XSub = xpub, xsub
+		spec.XPub, spec.XSub, spec.Curve = xpub, xsub, curve
 		if n.Role == RoleLogger && c.Nodes[i].Port == 0 && k.next.Ports[c.Name+"/"+n.Name].Port == 0 {
 			k.diags = append(k.diags, Diagnostic{
 				File: c.File, Line: n.Line, Severity: Error, Code: "logger-without-port",
@@ -134,6 +124,31 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 	}
 	slices.SortFunc(rs, func(a, b Resource) int { return strings.Compare(a.Name, b.Name) })
 	return rs
+}
+
+// curve is the id of the keys that the cluster's nodes use; empty where nothing is encrypted.
+func (k *compiler) curve(c *Cluster) string {
+	if !c.UsesCurve() {
+		return ""
+	}
+	complain := func(code, message, hint string) {
+		k.diags = append(k.diags, Diagnostic{File: c.File, Severity: Error, Code: code, Message: message, Hint: hint})
+	}
+	// A Zeek that does not know the variables of CURVE would connect in plain text, and never be heard.
+	for _, i := range c.UsedInstances() {
+		z := k.facts.Instances[i].Zeek[c.Settings.Zeek]
+		if predatesCurve(z.Version) && slices.ContainsFunc(c.Nodes, func(n Node) bool { return n.Instance == i }) {
+			complain("old-zeek", fmt.Sprintf("encryption (CURVE) needs Zeek 8.2, and instance %q has %s", i, z.Version),
+				"update Zeek, or write curve = off in [zeekrec.broker]: whoever can reach the broker's ports can then read and publish")
+		}
+	}
+	keys := k.facts.Keys[c.Name]
+	if len(keys) == 0 {
+		complain("no-keys", "the cluster's traffic is to be encrypted (CURVE), and there are no keys for it",
+			fmt.Sprintf("zeekrec keys generate %s makes them", c.Name))
+		return ""
+	}
+	return keys[0]
 }
 
 // local decides whether "local" is among the scripts where the file states none. Once it was, it
@@ -182,7 +197,7 @@ func (k *compiler) endpoints(c *Cluster, addr map[string]string) (xpub, xsub str
 		return "", ""
 	}
 	b := k.next.Brokers[c.Name]
-	host := addr[brokerInstance(c)]
+	host := addr[c.BrokerInstance()]
 	xpub, xsub = c.Settings.Broker.XPub, c.Settings.Broker.XSub
 	if xpub == "" {
 		xpub = "tcp://" + net.JoinHostPort(host, strconv.Itoa(b.XPub))
@@ -204,12 +219,8 @@ func (k *compiler) node(c *Cluster, n *Node, layout Layout, local bool) *NodeSpe
 	if spec.ZeekUpgrade == "manual" {
 		spec.ZeekUpgrade = ""
 	}
-	if s.Backend == BackendZeroMQ {
-		spec.BrokerMode = s.Broker.Mode
-		if spec.BrokerMode == "" || spec.BrokerMode == "standalone" {
-			spec.BrokerMode = "manager" // until zeekrec's own broker is there; validate says so
-		}
-	}
+	spec.BrokerMode = c.BrokerMode()
+	spec.Lossless = spec.BrokerMode != "" && s.Broker.Lossless
 	switch {
 	case s.ScriptsStated:
 		spec.Scripts = slices.Clone(s.Scripts)

@@ -16,7 +16,7 @@ import (
 // use is one row: a field that nodes of some roles use.
 type use struct {
 	field    string
-	roles    []Role  // nil: every role
+	roles    []Role  // nil: every role of a node
 	backend  Backend // "": both
 	relation Relation
 	values   func(in *nodeInput) []string
@@ -70,12 +70,7 @@ func table() []use {
 		{"tz", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.TZ) }, "environment"},
 		{"interface", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.Interface) }, "-i"},
 		{"fanout", nil, "", Equal, func(in *nodeInput) []string { return number(in.spec.FanoutID) }, "AF_Packet::fanout_id, a constant"},
-		{"metrics", nil, "", Equal, func(in *nodeInput) []string {
-			if in.spec.MetricsPort == 0 {
-				return nil
-			}
-			return []string{net.JoinHostPort(in.spec.MetricsAddress, strconv.Itoa(in.spec.MetricsPort))}
-		}, "Telemetry::metrics_port, bound at start"},
+		{"metrics", nil, "", Equal, func(in *nodeInput) []string { return listenAt(in.spec.MetricsAddress, in.spec.MetricsPort) }, "Telemetry::metrics_port, bound at start"},
 		{"rotation", nil, "", Equal, func(in *nodeInput) []string { return number(in.spec.RotationSeconds) }, "Log::default_rotation_interval, a constant"},
 
 		// What it knows of the others: logs.
@@ -104,23 +99,31 @@ func table() []use {
 		// The ZeroMQ broker.
 		{"broker", []Role{RoleLogger, RoleProxy, RoleWorker}, BackendZeroMQ, Equal, func(in *nodeInput) []string { return []string{in.spec.XPub, in.spec.XSub} }, "endpoints are read once"},
 		{"broker", managers, BackendZeroMQ, Equal, func(in *nodeInput) []string {
-			if in.spec.BrokerMode == "manager" {
+			if in.spec.BrokerMode == BrokerManager {
 				return nil // it is the broker: xpub and xsub below
 			}
 			return []string{in.spec.XPub, in.spec.XSub}
 		}, "endpoints are read once"},
 		{"xpub", managers, BackendZeroMQ, Equal, func(in *nodeInput) []string {
-			if in.spec.BrokerMode != "manager" {
+			if in.spec.BrokerMode != BrokerManager {
 				return nil
 			}
 			return []string{in.spec.XPub}
 		}, "bound at start by the manager's proxy thread"},
 		{"xsub", managers, BackendZeroMQ, Equal, func(in *nodeInput) []string {
-			if in.spec.BrokerMode != "manager" {
+			if in.spec.BrokerMode != BrokerManager {
 				return nil
 			}
 			return []string{in.spec.XSub}
 		}, "bound at start by the manager's proxy thread"},
+
+		{"curve", nil, BackendZeroMQ, Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.Curve) }, "keys are read from the environment once (ZeroMQ.cc:245-253)"},
+		{"lossless", nil, BackendZeroMQ, Equal, func(in *nodeInput) []string {
+			if !in.spec.Lossless {
+				return nil
+			}
+			return []string{"yes"}
+		}, "high-water marks are constants"},
 
 		// What is changed while it runs.
 		{"layout", nil, "", Live, func(in *nodeInput) []string { return in.peer.layoutValue }, "cluster-layout.zeek of the next start"},
@@ -128,6 +131,35 @@ func table() []use {
 		{"nice", nil, "", Live, func(in *nodeInput) []string { return number(in.spec.Nice) }, "setpriority per thread"},
 		{"open_files", nil, "", Live, func(in *nodeInput) []string { return number(int(in.spec.OpenFiles)) }, "prlimit"},
 		{"zeek_upgrade", nil, "", Live, func(in *nodeInput) []string { return nonEmpty(in.spec.ZeekUpgrade) }, "zeekrec's own"},
+	}
+}
+
+// brokerUse is one row of the table of brokers.
+type brokerUse struct {
+	field    string
+	relation Relation
+	values   func(s *BrokerSpec) []string
+	why      string
+}
+
+// brokerTable has a row for everything that zeekrec's ZeroMQ broker is started from or told. Nothing of the
+// nodes is in it: the broker learns of them when they connect.
+func brokerTable() []brokerUse {
+	return []brokerUse{
+		{"xpub", Equal, func(s *BrokerSpec) []string { return []string{s.XPub} }, "bound at start"},
+		{"xsub", Equal, func(s *BrokerSpec) []string { return []string{s.XSub} }, "bound at start"},
+		{"metrics", Equal, func(s *BrokerSpec) []string { return listenAt(s.MetricsAddress, s.MetricsPort) }, "bound at start"},
+		{"user", Equal, func(s *BrokerSpec) []string { return nonEmpty(s.User) }, "set before exec"},
+
+		// What is changed while it runs.
+		{"accepts", Live, func(s *BrokerSpec) []string { return s.Curve }, "key pairs; several are good at once, and nobody is cut off by a new one"},
+		{"sndhwm", Live, func(s *BrokerSpec) []string { return number(s.SndHWM) }, "asked for every message"},
+		{"queue_bytes", Live, func(s *BrokerSpec) []string { return number(int(s.QueueBytes)) }, "asked for every message"},
+		{"policy", Live, func(s *BrokerSpec) []string { return nonEmpty(s.Policy) }, "asked when a queue is full"},
+		{"grace", Live, func(s *BrokerSpec) []string { return number(s.GraceSeconds) }, "asked when a connection is lost"},
+		{"cpus", Live, func(s *BrokerSpec) []string { return ints(s.CPUs) }, "sched_setaffinity per thread"},
+		{"nice", Live, func(s *BrokerSpec) []string { return number(s.Nice) }, "setpriority per thread"},
+		{"open_files", Live, func(s *BrokerSpec) []string { return number(int(s.OpenFiles)) }, "prlimit"},
 	}
 }
 
@@ -208,6 +240,14 @@ func nonEmpty(s string) []string {
 		return nil
 	}
 	return []string{s}
+}
+
+// listenAt is the address of a listener; nothing without a port.
+func listenAt(host string, port int) []string {
+	if port == 0 {
+		return nil
+	}
+	return []string{net.JoinHostPort(host, strconv.Itoa(port))}
 }
 
 func number(n int) []string {

@@ -9,7 +9,7 @@ func Relations() func(role Role, field string) Relation {
 		field string
 	}
 	cells := map[cell]Relation{}
-	all := []Role{RoleBroker, RoleLogger, RoleManager, RoleProxy, RoleWorker, RoleArchiver}
+	all := []Role{RoleLogger, RoleManager, RoleProxy, RoleWorker}
 	strict := map[Relation]int{Live: 1, Cover: 2, Equal: 3}
 	for _, u := range table() {
 		roles := u.roles
@@ -22,6 +22,9 @@ func Relations() func(role Role, field string) Relation {
 				cells[c] = u.relation
 			}
 		}
+	}
+	for _, u := range brokerTable() {
+		cells[cell{RoleBroker, u.field}] = u.relation
 	}
 	return func(role Role, field string) Relation { return cells[cell{role, field}] }
 }
