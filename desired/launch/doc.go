@@ -1,5 +1,5 @@
 // Package launch turns a resource, together with what is known of the place where it is to run, into a
-// command line, an environment and files: everything that starting a Zeek process takes, as text.
+// command line, an environment and files: everything that starting a Zeek process, or zeekrec's own broker, takes, as text.
 //
 // It is pure. What it renders is no part of a resource's identity (decisions 1): a newer zeekrec may
 // render the same resource differently, and nothing restarts; the agent shows such nodes as outdated,
@@ -18,4 +18,11 @@
 //
 // zeekrec-node has what zeekrec needs and local.zeek may refine; zeekrec-options has what the user wrote
 // in [zeekrec.options], and comes last, since it may name what only those scripts define.
+//
+// And that of a broker, whose settings and keys can be changed while it runs, and so are not on it:
+//
+//	zeekrec broker --xpub tcp://127.0.0.1:5555 --xsub tcp://127.0.0.1:5556 --state NODEDIR/work/subscriptions.json
+//	    --admin NODEDIR/work/admin.sock --settings NODEDIR/work/settings.json -U NODEDIR/work/.status --metrics 127.0.0.1:9005
+//
+// No key is ever part of a Launch: CurveEnv is what whoever starts a node adds to its environment.
 package launch

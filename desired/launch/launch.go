@@ -16,11 +16,13 @@ import (
 type Place struct {
 	// ClusterDir is <state>/clusters/<cluster>, NodeDir <state>/clusters/<cluster>/nodes/<node>; both absolute.
 	ClusterDir, NodeDir string
-	// Zeek is what the binary to use says of itself. Its Path has to be absolute.
+	// Zeek is what the binary to use says of itself. Its Path has to be absolute. For nodes.
 	Zeek desired.ZeekFacts
+	// Self is the absolute path of zeekrec, for what is a process of zeekrec's own.
+	Self string
 }
 
-// Launch is all that starting a node takes.
+// Launch is all that starting a resource takes.
 type Launch struct {
 	Argv []string
 	Env  []string // complete; nothing is inherited (decisions 10)
@@ -29,7 +31,8 @@ type Launch struct {
 	// GenDir is the folder that Files go to. It is named after Hash, so nobody ever changes one.
 	GenDir string
 	Files  map[string]string // name -> content
-	// QueueDir is where a logger puts rotated logs; on the same file system as Dir, since Zeek renames.
+	// QueueDir is where a logger puts rotated logs; on the same file system as Dir, since Zeek renames. Empty for a
+	// broker.
 	QueueDir string
 	// StatusFile is the -U argument: absolute, and so the mark of this node in the list of processes.
 	StatusFile string
@@ -43,11 +46,17 @@ type Launch struct {
 	Zeek      desired.ZeekFacts
 }
 
-// Render makes the launch of a resource of type node. It fails where the resource cannot run with
-// the Zeek at hand.
+// systemPath is where commands are found, behind Zeek's own folder.
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Render makes the launch of a resource: a node or a broker. It fails where the resource cannot run with
+// the Zeek at hand, or in that place.
 func Render(r *desired.Resource, p Place) (Launch, error) {
-	if r.Node == nil {
-		return Launch{}, fmt.Errorf("cannot render %s: a %s is not a node", r.Key(), r.Type)
+	switch {
+	case r.Broker != nil:
+		return renderBroker(r, p)
+	case r.Node == nil:
+		return Launch{}, fmt.Errorf("cannot render %s: nothing is known of how to start a %s", r.Key(), r.Type)
 	}
 	if !filepath.IsAbs(p.Zeek.Path) {
 		return Launch{}, fmt.Errorf("cannot render %s: the path of Zeek, %q, is not absolute", r.Key(), p.Zeek.Path)
@@ -57,10 +66,14 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 		return Launch{}, fmt.Errorf("cannot render %s: %w", r.Key(), err)
 	}
 	s := r.Node
+	if s.Curve != "" && v.Before(8, 2) {
+		// It would leave the keys alone and connect in plain text.
+		return Launch{}, fmt.Errorf("cannot render %s: encryption (CURVE) needs Zeek 8.2, and this is %s", r.Key(), p.Zeek.Version)
+	}
 	l := Launch{
 		Dir:        filepath.Join(p.NodeDir, "work"),
 		QueueDir:   filepath.Join(p.ClusterDir, "queue"),
-		StatusFile: filepath.Join(p.NodeDir, "work", ".status"),
+		StatusFile: statusFile(p),
 		User:       s.User, CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles, Zeek: p.Zeek,
 	}
 	l.Files = map[string]string{
@@ -75,6 +88,9 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 	l.seal(p, s)
 	return l, nil
 }
+
+// statusFile depends on the folder alone, whatever the type of the resource.
+func statusFile(p Place) string { return filepath.Join(p.NodeDir, "work", ".status") }
 
 // argv is the command line.
 func argv(r *desired.Resource, v Version, p Place, status string) []string {
@@ -106,7 +122,7 @@ func argv(r *desired.Resource, v Version, p Place, status string) []string {
 // environment without ZEEKPATH, which needs the hash of the rest.
 func environment(r *desired.Resource, p Place, home string) []string {
 	env := map[string]string{
-		"PATH": filepath.Dir(p.Zeek.Path) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"PATH": filepath.Dir(p.Zeek.Path) + ":" + systemPath,
 		"HOME": home,
 		"LANG": "C.UTF-8",
 	}
@@ -115,6 +131,11 @@ func environment(r *desired.Resource, p Place, home string) []string {
 	}
 	maps.Copy(env, r.Node.Env)
 	env["CLUSTER_NODE"] = r.Name
+	return variables(env)
+}
+
+// variables are "NAME=value", sorted by name.
+func variables(env map[string]string) []string {
 	out := make([]string, 0, len(env)+1)
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		out = append(out, k+"="+env[k])
@@ -136,7 +157,13 @@ func (l *Launch) seal(p Place, s *desired.NodeSpec) {
 		}
 	}
 	rest := strings.Join(path, ":")
+	l.Hash = l.hash(rest)
+	l.GenDir = filepath.Join(p.ClusterDir, "gen", l.Hash)
+	l.Env = append(l.Env, "ZEEKPATH="+l.GenDir+":"+rest)
+}
 
+// hash over the command line, the environment and the files, and what is to be added to ZEEKPATH.
+func (l *Launch) hash(zeekPath string) string {
 	h := xxhash.New()
 	field := func(s string) { fmt.Fprintf(h, "%d:%s", len(s), s) }
 	for _, a := range l.Argv {
@@ -145,14 +172,12 @@ func (l *Launch) seal(p Place, s *desired.NodeSpec) {
 	for _, e := range l.Env {
 		field(e)
 	}
-	field(rest)
+	field(zeekPath)
 	for _, n := range slices.Sorted(maps.Keys(l.Files)) {
 		field(n)
 		field(l.Files[n])
 	}
-	l.Hash = fmt.Sprintf("%016x", h.Sum64())
-	l.GenDir = filepath.Join(p.ClusterDir, "gen", l.Hash)
-	l.Env = append(l.Env, "ZEEKPATH="+l.GenDir+":"+rest)
+	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 // Check returns the launch of a check that parses the node's scripts and opens nothing: no interface, no

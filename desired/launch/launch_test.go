@@ -42,11 +42,21 @@ func cluster(change func(*desired.Cluster)) *desired.Cluster {
 
 func compile(t *testing.T, c *desired.Cluster) []desired.Resource {
 	t.Helper()
-	out := desired.Compile([]*desired.Cluster{c}, desired.Facts{Default: "agent-a"}, desired.Assignment{}, time.Unix(0, 0))
+	out := desired.Compile([]*desired.Cluster{c}, desired.Facts{Default: "agent-a", Keys: map[string][]string{"dmz": {"key-1"}}}, desired.Assignment{}, time.Unix(0, 0))
 	if desired.HasErrors(out.Diagnostics) {
 		t.Fatalf("diagnostics: %v", out.Diagnostics)
 	}
 	return out.Resources[c.Name]
+}
+
+// resource of that name.
+func resource(t *testing.T, rs []desired.Resource, name string) desired.Resource {
+	t.Helper()
+	i := slices.IndexFunc(rs, func(r desired.Resource) bool { return r.Name == name })
+	if i < 0 {
+		t.Fatalf("no resource %s", name)
+	}
+	return rs[i]
 }
 
 // TestGolden shows every line of what is rendered, for both backends and the versions of Zeek that differ.
@@ -78,6 +88,11 @@ func TestGolden(t *testing.T) {
 			c.Instances = []desired.Instance{{Name: "agent-a", Host: "fd00::1"}, {Name: "agent-b", Host: "fd00::2"}}
 			c.Nodes[4].Instance = "agent-b"
 		}},
+		{"manager-is-broker", "8.2.2", func(c *desired.Cluster) { c.Settings.Broker.Mode = desired.BrokerManager }},
+		{"external-broker", "8.2.2", func(c *desired.Cluster) {
+			c.Settings.Broker = desired.BrokerSettings{Mode: desired.BrokerExternal, XPub: "tcp://10.0.0.9:5555", XSub: "tcp://10.0.0.9:5556"}
+		}},
+		{"lossless", "8.0.10", func(c *desired.Cluster) { c.Settings.Broker.Lossless = true }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var b strings.Builder
@@ -101,7 +116,7 @@ func TestGolden(t *testing.T) {
 
 func place(state, node string, z desired.ZeekFacts) launch.Place {
 	cd := filepath.Join(state, "clusters", "dmz")
-	return launch.Place{ClusterDir: cd, NodeDir: filepath.Join(cd, "nodes", node), Zeek: z}
+	return launch.Place{ClusterDir: cd, NodeDir: filepath.Join(cd, "nodes", node), Zeek: z, Self: "/usr/bin/zeekrec"}
 }
 
 func golden(t *testing.T, file, got string) {
@@ -121,17 +136,33 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// TestZeekParses lets a real Zeek check every node's scripts, with both backends.
+// TestZeekParses lets a real Zeek check every node's scripts: with both backends, and with all that the ZeroMQ
+// backend can be told.
 func TestZeekParses(t *testing.T) {
 	zeek := realZeek(t)
-	for _, backend := range []desired.Backend{desired.BackendZeroMQ, desired.BackendBroker} {
-		rs := compile(t, cluster(func(c *desired.Cluster) {
-			c.Settings.Backend = backend
+	version, err := launch.ParseVersion(zeek.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := func(b desired.Backend) func(*desired.Cluster) {
+		return func(c *desired.Cluster) {
+			c.Settings.Backend = b
 			c.Settings.LocalNets = []string{"10.0.0.0/8", "fd00::/8"}
 			c.Settings.Options = []desired.Option{{Name: "LogAscii::use_json", Value: "T"}}
-		}))
-		for _, r := range rs {
-			t.Run(string(backend)+"/"+r.Name, func(t *testing.T) {
+		}
+	}
+	for name, change := range map[string]func(*desired.Cluster){
+		"zeromq":   use(desired.BackendZeroMQ),
+		"broker":   use(desired.BackendBroker),
+		"lossless": func(c *desired.Cluster) { c.Settings.Broker.Lossless = true },
+		"manager":  func(c *desired.Cluster) { c.Settings.Broker.Mode = desired.BrokerManager },
+		"options":  func(c *desired.Cluster) { c.Settings.Options = zeromqOptions(version) },
+	} {
+		for _, r := range compile(t, cluster(change)) {
+			if r.Type != desired.TypeNode {
+				continue
+			}
+			t.Run(name+"/"+r.Name, func(t *testing.T) {
 				t.Parallel()
 				l, err := launch.Render(&r, place(t.TempDir(), r.Name, zeek))
 				if err != nil {
@@ -185,7 +216,7 @@ func realZeek(t *testing.T) desired.ZeekFacts {
 }
 
 func TestRenderRefuses(t *testing.T) {
-	r := compile(t, cluster(nil))[0]
+	r := resource(t, compile(t, cluster(nil)), "logger-1")
 	for name, z := range map[string]desired.ZeekFacts{
 		"cannot use Zeek 7.2.1":                      {Path: "/z", Version: "7.2.1"},
 		`"zeek", is not absolute`:                    {Path: "zeek", Version: "8.2.2"},
@@ -195,8 +226,14 @@ func TestRenderRefuses(t *testing.T) {
 			t.Errorf("got error %v, want one with %q", err, name)
 		}
 	}
-	b := desired.Resource{Cluster: "dmz", Name: "broker", Type: desired.TypeBroker}
-	if _, err := launch.Render(&b, place("/state", "broker", desired.ZeekFacts{Path: "/z", Version: "8.2.2"})); err == nil {
-		t.Error("a broker was rendered as a node")
+	b := desired.Resource{Cluster: "dmz", Name: "archiver", Type: desired.TypeArchiver}
+	if _, err := launch.Render(&b, place("/state", "archiver", desired.ZeekFacts{Path: "/z", Version: "8.2.2"})); err == nil {
+		t.Error("an archiver was rendered")
+	}
+	node := *r.Node
+	node.Curve = "key-1"
+	r.Node = &node
+	if _, err := launch.Render(&r, place("/state", r.Name, desired.ZeekFacts{Path: "/z", Version: "8.1.2"})); err == nil || !strings.Contains(err.Error(), "encryption (CURVE) needs Zeek 8.2") {
+		t.Errorf("got error %v", err)
 	}
 }

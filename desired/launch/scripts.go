@@ -71,14 +71,22 @@ func nodeScript(r *desired.Resource, v Version, queue string) string {
 		redef(z+"connect_xsub_endpoint", quote(s.XPub))
 		redef(z+"connect_xpub_endpoint", quote(s.XSub))
 		if r.Role == desired.RoleManager {
-			redef(z+"run_proxy_thread", zeekBool(s.BrokerMode == "manager"))
-			if s.BrokerMode == "manager" {
+			redef(z+"run_proxy_thread", zeekBool(s.BrokerMode == desired.BrokerManager))
+			if s.BrokerMode == desired.BrokerManager {
 				redef(z+"listen_xpub_endpoint", quote(s.XPub))
 				redef(z+"listen_xsub_endpoint", quote(s.XSub))
 			}
 		}
 		if usesIPv6(s) && !v.Before(8, 2) {
 			redef(z+"ipv6", "T") // the default until 8.1
+		}
+		if s.Lossless {
+			// What drops or stops at its mark: events that are published, those that wait for the main loop, and log
+			// writes on both ends. A full XSUB socket drops nothing, but lets the broker's queue grow instead.
+			// All of them are there since 8.0.
+			for _, hwm := range []string{"xpub_sndhwm", "xsub_rcvhwm", "onloop_queue_hwm", "log_sndhwm", "log_rcvhwm"} {
+				redef(z+hwm, "0")
+			}
 		}
 		b.WriteString("\n")
 	}
