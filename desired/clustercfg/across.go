@@ -55,12 +55,8 @@ func (a *across) collect(c *desired.Cluster) {
 		port(i.Name, i.Port, i.Line, agentClaim)
 		a.agents[i.Name] = append(a.agents[i.Name], claim{c, i.Line, net.JoinHostPort(i.Host, strconv.Itoa(i.Port))})
 	}
-	manager := ""
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
-		if n.Role == desired.RoleManager {
-			manager = n.Instance
-		}
 		port(n.Instance, n.Port, line(n, "port"), fmt.Sprintf("the port of node '%s'", n.Name))
 		if c.Settings.Metrics {
 			port(n.Instance, n.MetricsPort, line(n, "metrics_port"), fmt.Sprintf("the metrics port of node '%s'", n.Name))
@@ -74,9 +70,10 @@ func (a *across) collect(c *desired.Cluster) {
 			a.interfaces[d] = append(a.interfaces[d], claim{c, line(n, "interface"), fmt.Sprintf("worker '%s'", n.Name)})
 		}
 	}
-	if b := c.Settings.Broker; c.Settings.Backend == desired.BackendZeroMQ && b.Mode != "external" {
-		port(manager, endpointPort(b.XPub), 0, "the broker's xpub")
-		port(manager, endpointPort(b.XSub), 0, "the broker's xsub")
+	if mode := c.BrokerMode(); mode != "" && mode != desired.BrokerExternal {
+		at := c.BrokerInstance()
+		port(at, endpointPort(c.Settings.Broker.XPub), 0, "the broker's xpub")
+		port(at, endpointPort(c.Settings.Broker.XSub), 0, "the broker's xsub")
 	}
 }
 

@@ -48,6 +48,14 @@ func TestValidateAll(t *testing.T) {
 			"a.cfg: error: port 5555/tcp on instance 'x' is the broker's xpub, and the broker's xsub in b.cfg [port-in-two-clusters]",
 			"b.cfg: error: port 5555/tcp on instance 'x' is the broker's xsub, and the broker's xpub in a.cfg [port-in-two-clusters]",
 		}},
+		{"the broker's, on another instance than the manager's", map[string]string{
+			"a": "[instances]\nx = 10.0.0.1:1\ny = 10.0.0.2:1\n[zeekrec.broker]\ninstance = y\nxpub = tcp://10.0.0.2:5555\n" + manager,
+			"b": "[instances]\ny = 10.0.0.2:1\n[m]\nrole = manager\ninstance = y\nport = 5555\n",
+			"c": manager + "port = 5555\n",
+		}, []string{
+			"a.cfg: error: port 5555/tcp on instance 'y' is the broker's xpub, and the port of node 'm' in b.cfg:6 [port-in-two-clusters]",
+			"b.cfg:6: error: port 5555/tcp on instance 'y' is the port of node 'm', and the broker's xpub in a.cfg [port-in-two-clusters]",
+		}},
 		{"interface", map[string]string{
 			"a": manager + "[w]\nrole = worker\ninstance = x\ninterface = af_packet::eth0\n",
 			"b": manager + "[v]\nrole = worker\ninstance = x\ninterface = eth0\n",

@@ -2,7 +2,6 @@ package clustercfg
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -59,18 +58,6 @@ func clusterSetters(s *desired.Settings) setters {
 		"ports_from":         into(&s.PortsFrom, number(1, 65535)),
 		"metrics_ports_from": into(&s.MetricsPortsFrom, number(1, 65535)),
 		"broker_ports_from":  into(&s.BrokerPortsFrom, number(1, 65535)),
-	}
-}
-
-func brokerSetters(b *desired.BrokerSettings) setters {
-	return setters{
-		"mode":     into(&b.Mode, choice("standalone", "manager", "external")),
-		"instance": into(&b.Instance, verbatim),
-		"xpub":     into(&b.XPub, endpoint),
-		"xsub":     into(&b.XSub, endpoint),
-		"curve":    into(&b.Curve, choice("auto", "on", "off")),
-		"sndhwm":   into(&b.SndHWM, number(0, 1_000_000_000)),
-		"lossless": into(&b.Lossless, yesNo),
 	}
 }
 
@@ -249,7 +236,7 @@ func (p *parser) notYet(c *desired.Cluster) {
 	if line, _ := p.ownLine("", "logger_slots"); s.LoggerSlots > 0 {
 		p.rep.warn(line, "logger-slots", "logger_slots is read and not acted on in this version", "loggers that come and go restart those who log to them")
 	}
-	p.brokerSettings(c, zeromq)
+	p.broker(c)
 	if line, stated := p.ownLine("archive", ""); stated {
 		p.rep.info(line, "archive", "the archiver is not run in this version: of this section only interval and timezone have an effect", "rotated logs stay in the queue of each logger")
 	}
@@ -269,52 +256,5 @@ func (p *parser) notYet(c *desired.Cluster) {
 	}
 	if line, stated := p.ownLine("", "address"); stated && len(c.Instances) > 1 {
 		p.rep.error(line, "bad-value", "address: this cluster has several instances", "state the addresses in [instances]: NAME = ADDRESS:2151")
-	}
-}
-
-func (p *parser) brokerSettings(c *desired.Cluster, zeromq bool) {
-	b := &c.Settings.Broker
-	section, _ := p.ownLine("broker", "")
-	if !zeromq {
-		if section != 0 {
-			p.rep.warn(section, "ignored-section", "[zeekrec.broker] is ignored with backend = broker", "remove it")
-		}
-		return
-	}
-	switch b.Mode {
-	case "standalone":
-		line, stated := p.ownLine("broker", "mode")
-		if !stated {
-			line = section
-		}
-		p.rep.info(line, "broker-mode", "zeekrec's own broker is not there yet: the manager runs Zeek's own (mode = manager)", "")
-	case "external":
-		if b.XPub == "" || b.XSub == "" {
-			line, _ := p.ownLine("broker", "mode")
-			p.rep.error(line, "bad-value", "mode: an external broker needs xpub and xsub", "state where it listens: xpub = tcp://HOST:PORT and xsub = tcp://HOST:PORT")
-		}
-	}
-	if line, _ := p.ownLine("broker", "xsub"); b.XPub != "" && b.XPub == b.XSub {
-		p.rep.error(line, "bad-value", "xsub: it is the same endpoint as xpub", "give it a port of its own")
-	}
-	if line, _ := p.ownLine("broker", "curve"); b.Curve == "on" {
-		p.rep.error(line, "curve", "curve = on needs zeekrec's own broker, which is not there yet", "write curve = off")
-	}
-	if line, stated := p.ownLine("broker", "lossless"); stated && b.Lossless {
-		p.rep.warn(line, "broker-mode", "lossless needs zeekrec's own broker, which is not there yet", "")
-	}
-	if line, stated := p.ownLine("broker", "sndhwm"); stated {
-		p.rep.warn(line, "broker-mode", "sndhwm needs zeekrec's own broker, which is not there yet", "")
-	}
-	if line, stated := p.ownLine("broker", "instance"); stated {
-		if !slices.ContainsFunc(c.Instances, func(i desired.Instance) bool { return i.Name == b.Instance }) {
-			var known []string
-			for _, i := range c.Instances {
-				known = append(known, i.Name)
-			}
-			p.rep.error(line, "undeclared-instance", fmt.Sprintf("broker has undeclared instance name '%s'", b.Instance), "the instances are "+one(known))
-		} else if b.Mode == "standalone" {
-			p.rep.warn(line, "broker-mode", "instance needs zeekrec's own broker, which is not there yet: the manager's instance is used", "")
-		}
 	}
 }

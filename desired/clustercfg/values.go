@@ -193,6 +193,9 @@ func endpoint(s string) (string, error) {
 	if !ok || err != nil || !isHost(host) {
 		return "", complain("write tcp://HOST:PORT, for example tcp://10.0.0.1:5555", "%s is not an endpoint", quote(s))
 	}
+	if a, err := netip.ParseAddr(host); err == nil && a.IsUnspecified() {
+		return "", complain("state one address of the broker's host", "nodes cannot connect to %s, which stands for every address", quote(s))
+	}
 	return s, nil
 }
 
