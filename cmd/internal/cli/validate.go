@@ -129,7 +129,7 @@ func checkTogether(files []desired.ClusterFile, instance string, now time.Time) 
 	good = slices.DeleteFunc(good, func(c *desired.Cluster) bool {
 		return slices.ContainsFunc(more, func(d desired.Diagnostic) bool { return d.File == c.File && d.Severity == desired.Error })
 	})
-	out := desired.Compile(good, desired.Facts{Default: instance}, desired.Assignment{}, now)
+	out := desired.Compile(good, desired.Facts{Default: instance}.WithAssumedKeys(good), desired.Assignment{}, now)
 	for _, d := range append(more, out.Diagnostics...) {
 		if d.Code == "no-address" {
 			continue // agents will tell; that nobody is asked here is no error of the file
