@@ -22,6 +22,9 @@ type row struct {
 	change func(*desired.Cluster)
 	zeromq string // "start worker-4, restart manager"; "" for none
 	broker string // "-": the row does not apply
+	// told are the resources whose update the row is about: "broker". Updates of nodes count for none here; that
+	// of the broker has to be stated wherever it happens.
+	told string
 }
 
 var minimal = []row{
@@ -131,9 +134,14 @@ var minimal = []row{
 		zeromq: "start manager, stop manager", broker: "-",
 	},
 	{
+		name: "manager to another host, the broker stays", base: func(c *desired.Cluster) { twoHosts(c); c.Settings.Broker.Instance = "agent-a" },
+		change: node("manager", func(n *desired.Node) { n.Instance = "agent-b" }),
+		zeromq: "start manager, stop manager", broker: "-",
+	},
+	{
 		name: "manager to another host", base: twoHosts,
 		change: node("manager", func(n *desired.Node) { n.Instance = "agent-b" }),
-		zeromq: "restart logger-1, start manager, stop manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, restart worker-3b",
+		zeromq: "start broker, stop broker, restart logger-1, start manager, stop manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, restart worker-3b",
 		broker: "start manager, stop manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, restart worker-3b",
 	},
 	{
@@ -141,13 +149,96 @@ var minimal = []row{
 			twoHosts(c)
 			c.Nodes = append(c.Nodes, desired.Node{Name: "worker-4", Role: desired.RoleWorker, Instance: "agent-b", Interface: "eth0"})
 		},
-		base:   func(c *desired.Cluster) { twoHosts(c); c.Nodes = c.Nodes[:len(c.Nodes)-1] },
-		zeromq: "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, start worker-3b, start worker-4",
+		base: func(c *desired.Cluster) { twoHosts(c); c.Nodes = c.Nodes[:len(c.Nodes)-1] },
+		// The broker is told of its keys with the restart.
+		zeromq: "restart broker, restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, start worker-3b, start worker-4",
 		broker: "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3, start worker-3b, start worker-4",
 	},
 	{
+		name: "from one host to two, prepared", change: func(c *desired.Cluster) {
+			c.Nodes = append(c.Nodes, desired.Node{Name: "worker-4", Role: desired.RoleWorker, Instance: "agent-b", Interface: "eth0"})
+		},
+		base:   prepared, // by what decisions 18 names: its address, and curve = on
+		zeromq: "restart manager, start worker-4", broker: "restart manager, start worker-4",
+	},
+	{
 		name: "broker endpoint", change: func(c *desired.Cluster) { c.Settings.Broker.XPub = "tcp://127.0.0.1:7777" },
-		zeromq: "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3", broker: "-",
+		zeromq: "restart broker, " + everybody, broker: "-",
+	},
+	{
+		name: "endpoint of the manager's broker", base: mode("manager"), change: func(c *desired.Cluster) { c.Settings.Broker.XPub = "tcp://127.0.0.1:7777" },
+		zeromq: everybody, broker: "-",
+	},
+	{
+		name: "sndhwm, queue_bytes, policy, grace", change: func(c *desired.Cluster) {
+			b := &c.Settings.Broker
+			b.SndHWM, b.QueueBytes, b.Policy, b.Grace = 10, 1<<20, "disconnect", 10*time.Second
+		},
+		told: "broker", broker: "-",
+	},
+	{
+		name: "the defaults, stated", change: func(c *desired.Cluster) {
+			b := &c.Settings.Broker
+			b.Mode, b.Instance, b.Curve = "standalone", "agent-a", "auto"
+			b.SndHWM, b.QueueBytes, b.Policy, b.Grace = 1000, 64<<20, "drop", 5*time.Second
+		},
+		broker: "-",
+	},
+	{
+		name: "limits of the broker", change: func(c *desired.Cluster) {
+			n := -5
+			c.Settings.Limits = map[desired.Role]desired.Limits{desired.RoleBroker: {Nice: &n, CPUs: []int{3}, OpenFiles: 4096}}
+		},
+		told: "broker", broker: "-",
+	},
+	{
+		name: "lossless", change: func(c *desired.Cluster) { c.Settings.Broker.Lossless = true },
+		zeromq: everybody, told: "broker", broker: "-",
+	},
+	{name: "mode from standalone to manager", change: mode("manager"), zeromq: "stop broker, restart manager", broker: ""},
+	{name: "mode from manager to standalone", base: mode("manager"), change: mode("standalone"), zeromq: "start broker, restart manager", broker: ""},
+	{
+		name: "mode from standalone to external, at the same endpoints", base: stated,
+		change: mode("external"), zeromq: "stop broker", broker: "-",
+	},
+	{name: "mode from standalone to external", change: external, zeromq: "stop broker, " + everybody, broker: "-"},
+	{
+		name: "the broker to another host", base: twoHosts, change: func(c *desired.Cluster) { c.Settings.Broker.Instance = "agent-b" },
+		zeromq: "start broker, stop broker, " + everybody + ", restart worker-3b", broker: "-",
+	},
+	{
+		name: "the broker to another host, its name goes with it", base: func(c *desired.Cluster) { twoHosts(c); stated(c) },
+		change: func(c *desired.Cluster) { c.Settings.Broker.Instance = "agent-b" },
+		zeromq: "start broker, stop broker", broker: "-",
+	},
+	{
+		name: "the broker to a host without nodes", change: func(c *desired.Cluster) {
+			c.Instances = []desired.Instance{{Name: "agent-a", Host: "10.0.0.1"}, {Name: "agent-b", Host: "10.0.0.2"}}
+			c.Settings.Broker.Instance = "agent-b"
+		},
+		zeromq: "start broker, stop broker, " + everybody, broker: "-",
+	},
+	{
+		name: "curve on", change: func(c *desired.Cluster) { c.Settings.Broker.Curve = "on" },
+		zeromq: everybody, told: "broker", broker: "-",
+	},
+	{
+		name: "curve off", base: func(c *desired.Cluster) { c.Settings.Broker.Curve = "on" },
+		change: func(c *desired.Cluster) { c.Settings.Broker.Curve = "off" },
+		zeromq: everybody, told: "broker", broker: "-",
+	},
+	{
+		name: "user", change: func(c *desired.Cluster) { c.Settings.User = "zeek" },
+		zeromq: "restart broker, " + everybody, broker: everybody,
+	},
+	{
+		name: "no metrics", change: func(c *desired.Cluster) { c.Settings.Metrics = false },
+		zeromq: "restart broker, " + everybody, broker: everybody,
+	},
+	{
+		name: "a worker called broker", change: add("broker", desired.RoleWorker),
+		// The resource changes its name, and its ports go along.
+		zeromq: "restart broker, start zeekrec.broker, restart manager", broker: "restart manager, start broker",
 	},
 	{
 		name: "shared scripts", change: func(c *desired.Cluster) {
@@ -195,7 +286,14 @@ func TestMinimalRestarts(t *testing.T) {
 				}
 				r.change(new)
 				var got []string
+				told := ""
 				for _, a := range planFrom(t, old, new) {
+					if a.Kind == desired.Update && a.Type == desired.TypeBroker {
+						told = "broker"
+						if a.Wave != 1 {
+							t.Errorf("the broker is told in wave %d", a.Wave)
+						}
+					}
 					if a.Disruptive || a.Kind != desired.Update {
 						got = append(got, fmt.Sprintf("%s %s", a.Kind, strings.TrimPrefix(a.Resource, "dmz/")))
 					}
@@ -212,6 +310,9 @@ func TestMinimalRestarts(t *testing.T) {
 				if d := cmp.Diff(expect, got); d != "" {
 					t.Errorf("disturbs (-want +got):\n%s", d)
 				}
+				if want := r.told; backend == desired.BackendZeroMQ && told != want {
+					t.Errorf("told is %q, want %q", told, want)
+				}
 			})
 		}
 	}
@@ -220,10 +321,18 @@ func TestMinimalRestarts(t *testing.T) {
 // planFrom compiles old, takes it to run everywhere as it should, and plans new.
 func planFrom(t *testing.T, old, new *desired.Cluster) []reconciler.Action {
 	t.Helper()
-	facts := desired.Facts{Default: "agent-a"}
+	return planWith(t, old, new, []string{"key-1"}, []string{"key-1"})
+}
+
+// planWith has keys before and after, too.
+func planWith(t *testing.T, old, new *desired.Cluster, before, after []string) []reconciler.Action {
+	t.Helper()
+	facts := func(keys []string) desired.Facts {
+		return desired.Facts{Default: "agent-a", Keys: map[string][]string{"dmz": keys}}
+	}
 	now := time.Unix(1_700_000_000, 0)
-	a := desired.Compile([]*desired.Cluster{old}, facts, desired.Assignment{}, now)
-	b := desired.Compile([]*desired.Cluster{new}, facts, a.Assignment, now)
+	a := desired.Compile([]*desired.Cluster{old}, facts(before), desired.Assignment{}, now)
+	b := desired.Compile([]*desired.Cluster{new}, facts(after), a.Assignment, now)
 	for _, c := range []desired.Compiled{a, b} {
 		if desired.HasErrors(c.Diagnostics) {
 			t.Fatalf("diagnostics: %v", c.Diagnostics)
@@ -248,6 +357,76 @@ func planFrom(t *testing.T, old, new *desired.Cluster) []reconciler.Action {
 		in.Instances[r.Instance] = i
 	}
 	return reconciler.Diff(in).Actions
+}
+
+// TestRotation: while keys change, nobody is ever without one that the other side takes. The broker takes both
+// before the first node is restarted, and the old one leaves when the last node has the new.
+func TestRotation(t *testing.T) {
+	c := sixNodes(desired.BackendZeroMQ)
+	twoHosts(c) // so that curve = auto is on
+	text := func(as []reconciler.Action) string {
+		var out []string
+		for _, a := range as {
+			s := fmt.Sprintf("%d %s %s", a.Wave, a.Kind, strings.TrimPrefix(a.Resource, "dmz/"))
+			for _, r := range a.Reasons {
+				s += fmt.Sprintf(" %s:%s->%s", r.Field, r.From, r.To)
+			}
+			out = append(out, s)
+		}
+		return strings.Join(out, "\n")
+	}
+	for _, tt := range []struct {
+		name          string
+		before, after []string
+		want          string
+	}{
+		{"the new one comes", []string{"old"}, []string{"new", "old"}, `1 update broker accepts:->+new
+2 restart logger-1 curve:old->new
+3 restart manager curve:old->new
+4 restart proxy-1 curve:old->new
+5 restart worker-1 curve:old->new
+6 restart worker-2 curve:old->new
+7 restart worker-3 curve:old->new
+8 restart worker-3b curve:old->new`},
+		{"the old one leaves", []string{"new", "old"}, []string{"new"}, `1 update broker accepts:-old->`},
+		{"nothing changes", []string{"new"}, []string{"new"}, ``},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if d := cmp.Diff(tt.want, text(planWith(t, c, c, tt.before, tt.after))); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestBrokerFirst: what comes before what when the broker's ports change hands.
+func TestBrokerFirst(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		base, change func(*desired.Cluster)
+		want         string
+	}{
+		{"the broker gives the manager its ports", mode("standalone"), mode("manager"), "1 stop broker, 2 restart manager"},
+		{"the manager gives the broker its ports", mode("manager"), mode("standalone"), "1 restart manager, 2 start broker"},
+		{"a new place", twoHosts, func(c *desired.Cluster) { c.Settings.Broker.Instance = "agent-b" }, "1 stop broker, 2 start broker, 3 restart logger-1, 4 restart manager, " +
+			"5 restart proxy-1, 6 restart worker-1, 7 restart worker-2, 8 restart worker-3, 9 restart worker-3b"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			old, new := sixNodes(desired.BackendZeroMQ), sixNodes(desired.BackendZeroMQ)
+			tt.base(old)
+			tt.base(new)
+			tt.change(new)
+			var got []string
+			for _, a := range planFrom(t, old, new) {
+				if a.Kind != desired.Update {
+					got = append(got, fmt.Sprintf("%d %s %s", a.Wave, a.Kind, strings.TrimPrefix(a.Resource, "dmz/")))
+				}
+			}
+			if d := cmp.Diff(tt.want, strings.Join(got, ", ")); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
 }
 
 func sixNodes(b desired.Backend) *desired.Cluster {
@@ -298,6 +477,21 @@ func node(name string, f func(*desired.Node)) func(*desired.Cluster) {
 func twoHosts(c *desired.Cluster) {
 	c.Instances = []desired.Instance{{Name: "agent-a", Host: "10.0.0.1"}, {Name: "agent-b", Host: "10.0.0.2"}}
 	c.Nodes = append(c.Nodes, desired.Node{Name: "worker-3b", Role: desired.RoleWorker, Instance: "agent-b", Interface: "eth0"})
+}
+
+func mode(m string) func(*desired.Cluster) {
+	return func(c *desired.Cluster) { c.Settings.Broker.Mode = m }
+}
+
+// stated endpoints: they stay what they are wherever the broker runs.
+func stated(c *desired.Cluster) {
+	c.Settings.Broker.XPub, c.Settings.Broker.XSub = "tcp://broker.example.org:5555", "tcp://broker.example.org:5556"
+}
+
+// prepared is one host, set up so that a second one disturbs nobody.
+func prepared(c *desired.Cluster) {
+	c.Instances = []desired.Instance{{Name: "agent-a", Host: "10.0.0.1"}, {Name: "agent-b", Host: "10.0.0.2"}}
+	c.Settings.Address, c.Settings.Broker.Curve = "10.0.0.1", "on"
 }
 
 func external(c *desired.Cluster) {
