@@ -24,8 +24,10 @@ type Agent struct {
 	log    *slog.Logger
 	events *eventLog
 	zeeks  *zeeks
-	links  atomic.Pointer[links]
-	host   atomic.Pointer[observed.Host]
+	// brokers that run here.
+	brokers brokers
+	links   atomic.Pointer[links]
+	host    atomic.Pointer[observed.Host]
 
 	changes chan struct{}
 	ready   chan struct{} // closed when all processes of earlier runs were found again

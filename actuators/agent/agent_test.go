@@ -343,10 +343,12 @@ func TestRefusedAndImpossibleOrders(t *testing.T) {
 			t.Errorf("cluster %q: %v", name, err)
 		}
 	}
-	broker := r
-	broker.Type, broker.Node = desired.TypeBroker, nil
-	if err := w.Do(t.Context(), order(desired.Start, broker, "")); err == nil || !strings.Contains(err.Error(), "runs nodes") {
-		t.Errorf("a broker: %v", err)
+	for _, typ := range []desired.Type{desired.TypeBroker, desired.TypeArchiver} {
+		other := r
+		other.Type = typ
+		if err := w.Do(t.Context(), order(desired.Start, other, "")); err == nil || !strings.Contains(err.Error(), "does not know how to run") {
+			t.Errorf("a %s: %v", typ, err)
+		}
 	}
 	if rs := w.Report().Resources; len(rs) > 0 {
 		t.Errorf("resources %+v", rs)

@@ -42,33 +42,39 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 	first := map[string]string{} // the key of a group's first resource
 	for i := range rs {
 		r := &rs[i]
-		if r.Node == nil {
+		if !known(r) {
 			continue
 		}
 		add(r.Key(), true, errors.Join(checkName("cluster", r.Cluster), checkName("resource", r.Name)))
 		add(r.Key(), false, room)
-		if text := l.trouble(device(r.Node.Interface)); text != "" {
-			add(r.Key(), false, errors.New(text))
+		if r.Node != nil {
+			if text := l.trouble(device(r.Node.Interface)); text != "" {
+				add(r.Key(), false, errors.New(text))
+			}
 		}
+		_, err := a.keysOf(r.Cluster, curveIDs(r))
+		add(r.Key(), false, err)
 		for _, at := range r.Listens() {
 			add(r.Key(), false, checkPort(ctx, at, held))
 		}
-		become, err := process.LookupUser(r.Node.User)
+		become, err := process.LookupUser(userOf(r))
 		add(r.Key(), false, err)
 		if err := passable(a.clusterDir(r.Cluster), become); err != nil {
 			add(r.Key(), false, err)
 			continue // what its Zeek would say of that is misleading
 		}
-		facts, _ := a.zeeks.facts(ctx, r.Node.Zeek)
-		if facts.Err != "" {
-			add(r.Key(), false, errors.New(facts.Err))
+		facts, _, err := a.program(ctx, r)
+		if err != nil {
+			add(r.Key(), false, err)
 			continue
 		}
-		f := a.folder(r.Cluster, r.Name)
-		cmd, err := launch.Render(r, launch.Place{ClusterDir: f.cluster(), NodeDir: string(f), Zeek: facts})
+		cmd, err := launch.Render(r, a.place(a.folder(r.Cluster, r.Name), facts))
 		if err != nil {
 			add(r.Key(), true, err)
 			continue
+		}
+		if r.Broker != nil {
+			continue // it has no scripts
 		}
 		sort := r.Cluster + "\x00" + string(r.Role) + "\x00" + commandLine(cmd)
 		if groups[sort] == nil {

@@ -24,6 +24,13 @@ type Config struct {
 	DefaultZeek string
 	// Launcher is the command that ends in process.ExecNode.
 	Launcher []string
+	// Self is the program that runs brokers; empty: this one.
+	Self string
+	// Keys of clusters that encrypt; nil: there are none.
+	Keys Keys
+	// Brokers reaches the broker whose admin socket is at the path; nil: brokers are neither asked nor told, and
+	// healthy as long as they run.
+	Brokers func(socket string) BrokerControl
 	// Version of zeekrec, for the report.
 	Version string
 	Log     *slog.Logger     // nil: none
@@ -39,8 +46,8 @@ type Config struct {
 type Timings struct {
 	StartDeadline time.Duration // to become ready: 60 s
 	StopDeadline  time.Duration // after TERM, before KILL: 60 s
-	Poll          time.Duration // of the status file during a start: 100 ms
-	Tick          time.Duration // of interfaces, causes of failure and outputs: 1 s
+	Poll          time.Duration // of the status file during a start, and of a broker while nodes join it: 100 ms
+	Tick          time.Duration // of interfaces, causes of failure, outputs and brokers: 1 s
 
 	BackoffStep time.Duration // the first pause that is not none: 1 s; it doubles
 	BackoffMax  time.Duration // 60 s
@@ -95,6 +102,10 @@ func (c *Config) complete() error {
 	}
 	if err := os.MkdirAll(filepath.Join(c.StateDir, "clusters"), 0o755); err != nil {
 		return fmt.Errorf("cannot make the state folder: %w", err)
+	}
+	if c.Self == "" {
+		// Where it cannot be told, nodes run all the same; a broker's start says what is missing.
+		c.Self, _ = os.Executable()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -50,7 +50,7 @@ func (a *Agent) Usage() map[string]process.Usage {
 }
 
 // Diag collects what helps to understand a resource's troubles, by the name of a file for each. Values of
-// environment variables are hidden, except those that zeekrec itself sets.
+// environment variables are hidden, except those that zeekrec itself sets. No keys are in it: they are in no record.
 func (a *Agent) Diag(cluster, name string) (map[string][]byte, error) {
 	f, err := a.existing(cluster, name)
 	if err != nil {
@@ -77,6 +77,10 @@ func (a *Agent) Diag(cluster, name string) (map[string][]byte, error) {
 		return d, nil
 	}
 	d.file("status", last.Command.StatusFile)
+	if last.Resource.Type == desired.TypeBroker {
+		d.file("settings.json", f.broker().Settings)
+		d.file("subscriptions.json", f.broker().Subscriptions)
+	}
 	d.folder("generated/", last.Command.GenDir)
 	d["folder"] = listing(last.Command.Dir)
 	if process.Alive(last.Process) {
@@ -87,6 +91,24 @@ func (a *Agent) Diag(cluster, name string) (map[string][]byte, error) {
 		d.json("proc/cmdline.json", argv, err)
 	}
 	return d, nil
+}
+
+// Encrypts reports whether processes of a resource have keys, as they were started last or are told to be: then
+// their memory is nobody else's to see.
+func (a *Agent) Encrypts(cluster, name string) (bool, error) {
+	f, err := a.existing(cluster, name)
+	if err != nil {
+		return false, err
+	}
+	told, err := readJSON[toldRecord](f.told())
+	if err != nil {
+		return false, err
+	}
+	last, err := readJSON[runningRecord](f.running())
+	if err != nil {
+		return false, err
+	}
+	return told != nil && len(curveIDs(&told.Resource)) > 0 || last != nil && len(curveIDs(&last.Resource)) > 0, nil
 }
 
 type diag map[string][]byte

@@ -15,6 +15,7 @@
 //	nodes/NODE/running.json  what was started last: spec, command, incarnation, identity of the process
 //	nodes/NODE/node.lock     locked by the process itself, as long as it lives
 //	nodes/NODE/{stdout,stderr}, work/
+//	nodes/BROKER/work/       what a broker keeps: launch.BrokerFiles
 //	gen/HASH/                generated files of a start, never changed
 //	files/HASH/              the content of NAME/, never changed
 //	queue/                   rotated logs
@@ -43,6 +44,14 @@
 //	 | ended                 | due
 //	 '------------------- killing <-------------------- starting: due
 //
+// # Brokers
+//
+// A cluster's ZeroMQ broker is a resource like any other: told, started in two steps, locked, found again,
+// healed. Its program is zeekrec itself. Besides, as long as its process runs, a goroutine (brokerLink) asks it
+// through BrokerControl which nodes have joined, and tells it what it is to be and which nodes' processes have ended.
+// It is healthy when it answers and has taken what it was told; that is told for good (decisions 2), and
+// tried until it is taken.
+//
 // # Invariants
 //
 //   - Never two processes of one resource: the process holds a lock, the agent looks for its mark, and one
@@ -55,4 +64,6 @@
 //     ready, its interface is another one now), which is replaced. In particular not when records cannot
 //     be read: a process that nothing speaks for is orphaned, shown and left alone.
 //   - The agent's end, however it comes, ends no process.
+//   - Keys go into the environment of the processes that use them, and over the socket of a broker: never
+//     into a record, a report, a log or a bundle. A resource without its keys is not started.
 package agent

@@ -57,11 +57,10 @@ func (u *unit) find(ctx context.Context) {
 		u.first = replaceLost
 		u.firstWhy = &fault{Kind: faultOther, Text: u.lostText(), Tail: lastOutput(u.dir.stderr())}
 		u.event("lost", u.firstWhy.Text, u.last.Process.PID, u.firstWhy.Tail)
+		u.tellEnding(u.last.Process.PID)
 	}
 	if u.proc != nil {
-		if n := u.last.Resource.Node; n != nil {
-			u.watch = watch{dev: device(n.Interface), index: u.last.InterfaceIndex}
-		}
+		u.watch = watchOf(u.last)
 		u.refreshOutdated()
 	}
 }
@@ -125,7 +124,7 @@ func (u *unit) findMarked(mark string) bool {
 	} else if u.told != nil {
 		next.Resource = u.told.Resource
 	} else {
-		next.Resource = desired.Resource{Cluster: clusterOf(u.key), Name: u.dir.resource(), Type: desired.TypeNode}
+		next.Resource = desired.Resource{Cluster: clusterOf(u.key), Name: u.dir.resource(), Type: typeOf(id.PID)}
 	}
 	next.Process = id
 	next.Incarnation++
@@ -136,6 +135,14 @@ func (u *unit) findMarked(mark string) bool {
 	u.last = &next
 	u.saveLast()
 	return true
+}
+
+// typeOf a process of which no record speaks, by its arguments.
+func typeOf(pid int) desired.Type {
+	if argv, err := process.Cmdline(pid); err == nil && len(argv) > 1 && argv[1] == "broker" {
+		return desired.TypeBroker
+	}
+	return desired.TypeNode
 }
 
 func (u *unit) open(id process.Identity) bool {

@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 		fakeZeek(os.Args[1:])
 		unix.Exit(0)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "broker" {
+		fakeBroker(os.Args[1:])
+		unix.Exit(0)
+	}
 	if len(os.Args) == 2 && os.Args[1] == "headless" {
 		endFirstThread()
 	}
@@ -90,6 +94,38 @@ func fakeZeek(args []string) {
 		unix.Exit(9)
 	}
 	say("TERMINATED [atexit]")
+}
+
+// fakeBroker does what of a broker the agent sees, except for its socket: that is fakeBrokers.
+func fakeBroker(args []string) {
+	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
+	say := func(s string) {
+		if err := os.WriteFile(value("-U"), []byte(s+"\n"), 0o644); err != nil {
+			panic(err)
+		}
+	}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	say("INITIALIZING [main]")
+	for _, flag := range []string{"--xpub", "--xsub"} {
+		l, err := net.Listen("tcp", strings.TrimPrefix(value(flag), "tcp://"))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			unix.Exit(1)
+		}
+		defer l.Close()
+	}
+	if _, err := os.ReadFile(value("--settings")); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		unix.Exit(1)
+	}
+	say("RUNNING [serving]")
+	select {
+	case <-term:
+	case <-time.After(time.Minute):
+		unix.Exit(9)
+	}
+	say("TERMINATED [done]")
 }
 
 // endFirstThread ends the thread that the process is known by, and no other: it looks like one that has ended,

@@ -52,8 +52,8 @@ func judge(o *desired.Order, instance string, s *situation, now time.Time) (deci
 	if !o.Deadline.IsZero() && now.After(o.Deadline) {
 		return decision{}, refuse("the order came too late: its deadline was %s", o.Deadline.Format(time.RFC3339))
 	}
-	if o.Verb != desired.Stop && r.Node == nil {
-		return decision{}, fmt.Errorf("cannot %s %s: this agent runs nodes, not resources of type %q", o.Verb, r.Key(), r.Type)
+	if o.Verb != desired.Stop && !known(r) {
+		return decision{}, fmt.Errorf("cannot %s %s: this agent does not know how to run a resource of type %q", o.Verb, r.Key(), r.Type)
 	}
 	switch o.Verb {
 	case desired.Start:
@@ -66,6 +66,17 @@ func judge(o *desired.Order, instance string, s *situation, now time.Time) (deci
 		return judgeUpdate(o, s)
 	}
 	return decision{}, fmt.Errorf("cannot carry out an order of the kind %q", o.Verb)
+}
+
+// known reports whether a resource is one that agents run, and says how.
+func known(r *desired.Resource) bool {
+	switch r.Type {
+	case desired.TypeNode:
+		return r.Node != nil && r.Broker == nil
+	case desired.TypeBroker:
+		return r.Broker != nil && r.Node == nil
+	}
+	return false
 }
 
 // expected checks the precondition that every order carries.

@@ -40,12 +40,14 @@ type runningRecord struct {
 	// Live are its live parts as it was told last; null: as in Resource.
 	Live map[string][]string `json:"live"`
 	// InterfaceIndex of the interface that it captures on; 0 where none is known.
-	InterfaceIndex int     `json:"interface_index,omitempty"`
-	Zeek           binary  `json:"zeek"`
-	Command        command `json:"command"`
+	InterfaceIndex int `json:"interface_index,omitempty"`
+	// Zeek is the program; of a broker zeekrec's, without a version.
+	Zeek    binary  `json:"zeek"`
+	Command command `json:"command"`
 }
 
-// command is how it was started; a crash is healed with the very same.
+// command is how it was started; a crash is healed with the very same. Keys are in none: they are added to the
+// environment of each process, see Agent.secrets.
 type command struct {
 	Hash       string   `json:"hash"`
 	GenDir     string   `json:"gen_dir"`
@@ -78,13 +80,14 @@ func commandOf(l launch.Launch) command {
 // folder is where a resource has its records, outputs and working folder.
 type folder string
 
-func (f folder) told() string     { return filepath.Join(string(f), "told.json") }
-func (f folder) running() string  { return filepath.Join(string(f), "running.json") }
-func (f folder) lock() string     { return filepath.Join(string(f), "node.lock") }
-func (f folder) stdout() string   { return filepath.Join(string(f), "stdout") }
-func (f folder) stderr() string   { return filepath.Join(string(f), "stderr") }
-func (f folder) cluster() string  { return filepath.Dir(filepath.Dir(string(f))) }
-func (f folder) resource() string { return filepath.Base(string(f)) }
+func (f folder) told() string               { return filepath.Join(string(f), "told.json") }
+func (f folder) running() string            { return filepath.Join(string(f), "running.json") }
+func (f folder) broker() launch.BrokerFiles { return launch.BrokerFilesOf(string(f)) }
+func (f folder) lock() string               { return filepath.Join(string(f), "node.lock") }
+func (f folder) stdout() string             { return filepath.Join(string(f), "stdout") }
+func (f folder) stderr() string             { return filepath.Join(string(f), "stderr") }
+func (f folder) cluster() string            { return filepath.Dir(filepath.Dir(string(f))) }
+func (f folder) resource() string           { return filepath.Base(string(f)) }
 
 func (a *Agent) eventsFile() string { return filepath.Join(a.cfg.StateDir, "events.json") }
 

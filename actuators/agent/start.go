@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/zeekrec/zeekrec/actuators/process"
@@ -30,7 +31,11 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	if err != nil {
 		return err
 	}
-	if err := u.makeRoom(&cmd); err != nil {
+	if err := u.makeRoom(&cmd, healing); err != nil {
+		return fmt.Errorf("cannot start: %w", err)
+	}
+	secrets, missing, err := u.agent.secrets(&u.told.Resource)
+	if err != nil {
 		return fmt.Errorf("cannot start: %w", err)
 	}
 	// The lock does not help where somebody removed its file: nothing runs twice, not even then.
@@ -41,7 +46,7 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 		return fmt.Errorf("cannot start: process %d was started with the same -U %s, and not by this agent", pids[0], cmd.StatusFile)
 	}
 	p, err := process.Prepare(ctx, u.agent.cfg.Launcher, process.Spec{
-		Argv: cmd.Argv, Env: cmd.Env, Dir: cmd.Dir, Stdout: u.dir.stdout(), Stderr: u.dir.stderr(),
+		Argv: cmd.Argv, Env: slices.Concat(cmd.Env, secrets), Dir: cmd.Dir, Stdout: u.dir.stdout(), Stderr: u.dir.stderr(),
 		LockFile: u.dir.lock(), User: cmd.User, CPUs: cmd.CPUs, Nice: cmd.Nice, Umask: nodeUmask,
 		Limits: process.Limits{OpenFiles: cmd.OpenFiles},
 	})
@@ -67,18 +72,31 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	if err != nil {
 		return err
 	}
-	u.proc, u.warnings = h, p.Warnings
-	u.watch = watch{dev: device(u.told.Resource.Node.Interface), index: next.InterfaceIndex}
+	u.proc, u.warnings = h, slices.Concat(p.Warnings, missing)
+	u.watch = watchOf(next)
+	u.openBroker(ctx)
 	u.refreshOutdated()
-	u.log.Info("started", "pid", next.Process.PID, "incarnation", next.Incarnation, "zeek", zeek.Version, "healing", healing)
+	u.log.Info("started", "pid", next.Process.PID, "incarnation", next.Incarnation, "program", zeek.Path, "version", zeek.Version, "healing", healing)
 	if healing {
 		text := fmt.Sprintf("started again as process %d, incarnation %d", next.Process.PID, next.Incarnation)
-		if before != nil && before.Zeek.Version != "" && before.Zeek.Version != zeek.Version {
+		switch {
+		case before == nil:
+		case before.Zeek.Version != "" && before.Zeek.Version != zeek.Version:
 			text += fmt.Sprintf(", with Zeek %s (it was %s)", zeek.Version, before.Zeek.Version)
+		case next.Resource.Broker != nil && before.Zeek.Path != "" && !before.Zeek.sameFile(zeek):
+			text += ", with another zeekrec"
 		}
 		u.event("restarted", text, next.Process.PID, nil)
 	}
 	return nil
+}
+
+// watchOf is the watch over the interface of a process; one of nothing where it has none.
+func watchOf(r *runningRecord) watch {
+	if r.Resource.Node == nil {
+		return watch{}
+	}
+	return watch{dev: device(r.Resource.Node.Interface), index: r.InterfaceIndex}
 }
 
 // next is the record of the process that is about to run.
@@ -92,8 +110,8 @@ func (u *unit) next(cmd command, zeek binary, healing bool) *runningRecord {
 			n.Restarts = u.last.Restarts + 1
 		}
 	}
-	if dev := device(u.told.Resource.Node.Interface); dev != "" {
-		n.InterfaceIndex = listLinks(u.agent.cfg.Interfaces)[dev].Index
+	if w := watchOf(n); w.dev != "" {
+		n.InterfaceIndex = listLinks(u.agent.cfg.Interfaces)[w.dev].Index
 	}
 	return n
 }
@@ -101,13 +119,16 @@ func (u *unit) next(cmd command, zeek binary, healing bool) *runningRecord {
 // command is what to execute, its files being on disk.
 func (u *unit) command(ctx context.Context, healing bool) (command, binary, error) {
 	r := &u.told.Resource
-	facts, zeek := u.agent.zeeks.facts(ctx, r.Node.Zeek)
-	if facts.Err != "" {
-		return command{}, binary{}, errors.New(facts.Err)
+	if !known(r) {
+		return command{}, binary{}, fmt.Errorf("cannot start a resource of type %q", r.Type)
 	}
-	if healing && u.last != nil && u.last.Resource.ID == r.ID && u.last.Zeek.Path == zeek.Path &&
-		u.last.Zeek.Version == zeek.Version && isDir(u.last.Command.GenDir) {
-		return u.last.Command, zeek, nil
+	facts, program, err := u.agent.program(ctx, r)
+	if err != nil {
+		return command{}, binary{}, err
+	}
+	if healing && u.last != nil && u.last.Resource.ID == r.ID && u.last.Zeek.Path == program.Path &&
+		u.last.Zeek.Version == program.Version && (r.Broker != nil || isDir(u.last.Command.GenDir)) {
+		return u.last.Command, program, nil
 	}
 	l, err := launch.Render(r, u.place(facts))
 	if err != nil {
@@ -116,15 +137,36 @@ func (u *unit) command(ctx context.Context, healing bool) (command, binary, erro
 	if err := u.agent.putGenerated(ctx, l); err != nil {
 		return command{}, binary{}, err
 	}
-	return commandOf(l), zeek, nil
+	return commandOf(l), program, nil
 }
 
-func (u *unit) place(facts desired.ZeekFacts) launch.Place {
-	return launch.Place{ClusterDir: u.dir.cluster(), NodeDir: string(u.dir), Zeek: facts}
+// program is what a resource is started with: a Zeek, or zeekrec itself.
+func (a *Agent) program(ctx context.Context, r *desired.Resource) (desired.ZeekFacts, binary, error) {
+	if r.Broker != nil {
+		self := fileOf(a.cfg.Self)
+		if self.Size == 0 {
+			return desired.ZeekFacts{}, self, fmt.Errorf("cannot find zeekrec itself, which is to be the broker: there is no program at %q", a.cfg.Self)
+		}
+		return desired.ZeekFacts{}, self, nil
+	}
+	facts, zeek := a.zeeks.facts(ctx, r.Node.Zeek)
+	if facts.Err != "" {
+		return facts, zeek, errors.New(facts.Err)
+	}
+	return facts, zeek, nil
+}
+
+func (u *unit) place(facts desired.ZeekFacts) launch.Place { return u.agent.place(u.dir, facts) }
+
+func (a *Agent) place(f folder, facts desired.ZeekFacts) launch.Place {
+	return launch.Place{ClusterDir: f.cluster(), NodeDir: string(f), Zeek: facts, Self: a.cfg.Self}
 }
 
 // putGenerated puts the generated files of a launch where it expects them.
 func (a *Agent) putGenerated(ctx context.Context, l launch.Launch) error {
+	if len(l.Files) == 0 {
+		return nil
+	}
 	files := make(map[string]desired.TreeFile, len(l.Files))
 	for name, text := range l.Files {
 		if err := checkPath(name); err != nil {
@@ -139,8 +181,11 @@ func (a *Agent) putGenerated(ctx context.Context, l launch.Launch) error {
 }
 
 // makeRoom makes the working folder and the queue, and removes the last process's status.
-func (u *unit) makeRoom(cmd *command) error {
+func (u *unit) makeRoom(cmd *command, healing bool) error {
 	for _, d := range []string{cmd.Dir, cmd.QueueDir} {
+		if d == "" {
+			continue
+		}
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
@@ -153,6 +198,9 @@ func (u *unit) makeRoom(cmd *command) error {
 	}
 	if err := os.Remove(cmd.StatusFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
+	}
+	if u.told.Resource.Broker != nil {
+		return u.makeBrokerRoom(healing)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/zeekrec/zeekrec/actuators/process"
 	"github.com/zeekrec/zeekrec/desired"
@@ -32,7 +33,7 @@ func (u *unit) tick(ctx context.Context) {
 		}
 	}
 	if u.m.phase == failed {
-		if now := u.surroundings(); now != u.evidence {
+		if now := u.surroundings(ctx); now != u.evidence {
 			u.log.Info("tried again, since its surroundings have changed", "were", u.evidence, "are", now)
 			u.evidence = now
 			u.feed(ctx, causeGone, nil)
@@ -60,9 +61,22 @@ func (u *unit) boundOutputs() {
 }
 
 // surroundings is what of the host may be the cause of a failure; another value is a reason to try again.
-func (u *unit) surroundings() string {
-	if u.told == nil || u.told.Resource.Node == nil {
+func (u *unit) surroundings(ctx context.Context) string {
+	if u.told == nil || !known(&u.told.Resource) {
 		return ""
+	}
+	_, keysErr := u.agent.keysOf(clusterOf(u.key), curveIDs(&u.told.Resource))
+	common := fmt.Sprintf("room %t, keys %t", roomFor(u.agent.cfg.StateDir, diskNeeded) == nil, keysErr == nil)
+	if u.told.Resource.Broker != nil {
+		// Without it the whole cluster is dumb: it is tried again as soon as its ports are free.
+		free := 0
+		for _, at := range u.told.Resource.Listens() {
+			if checkPort(ctx, at, nil) == nil {
+				free++
+			}
+		}
+		self := fileOf(u.agent.cfg.Self)
+		return fmt.Sprintf("ports free %d, program %d %s, %s", free, self.Size, self.ModTime, common)
 	}
 	dev := device(u.told.Resource.Node.Interface)
 	l, there := u.agent.currentLinks()[dev]
@@ -70,14 +84,17 @@ func (u *unit) surroundings() string {
 	if path, err := u.agent.zeeks.resolve(u.told.Resource.Node.Zeek); err == nil {
 		program = fileOf(path)
 	}
-	return fmt.Sprintf("interface %t %t %d, program %d %s, room %t",
-		there, l.Up, l.Index, program.Size, program.ModTime, roomFor(u.agent.cfg.StateDir, diskNeeded) == nil)
+	return fmt.Sprintf("interface %t %t %d, program %d %s, %s", there, l.Up, l.Index, program.Size, program.ModTime, common)
 }
 
 // refreshOutdated finds what a fresh start would take that the process has not (decisions 1).
 func (u *unit) refreshOutdated() {
 	u.outdated = nil
-	if u.proc == nil || u.last == nil || u.last.Resource.Node == nil {
+	switch {
+	case u.proc == nil || u.last == nil || !known(&u.last.Resource):
+		return
+	case u.last.Resource.Broker != nil:
+		u.outdated = u.brokerOutdated()
 		return
 	}
 	if _, now, ok := u.agent.zeeks.current(u.last.Resource.Node.Zeek); ok {
@@ -93,4 +110,19 @@ func (u *unit) refreshOutdated() {
 	if err == nil && u.last.Command.Hash != "" && l.Hash != u.last.Command.Hash {
 		u.outdated = append(u.outdated, "generated files")
 	}
+}
+
+// brokerOutdated is the same for a broker. It says itself which version it is: the program may have been replaced
+// between its start and ours.
+func (u *unit) brokerOutdated() (out []string) {
+	if u.broker != nil && !u.last.Zeek.sameFile(fileOf(u.agent.cfg.Self)) {
+		if was, is := u.broker.current().version, u.agent.cfg.Version; was != "" && is != "" && was != is {
+			out = append(out, fmt.Sprintf("zeekrec %s -> %s", was, is))
+		}
+	}
+	l, err := launch.Render(&u.last.Resource, u.place(desired.ZeekFacts{}))
+	if err == nil && len(u.last.Command.Argv) > 0 && !slices.Equal(l.Argv, u.last.Command.Argv) {
+		out = append(out, "command line")
+	}
+	return out
 }

@@ -33,6 +33,7 @@ type unit struct {
 	// Set from outside, read by the goroutine.
 	marked atomic.Pointer[map[string][]int] // processes by mark, of a scan; taken by the next tick
 	stale  atomic.Bool                      // programs may have been replaced
+	news   chan struct{}                    // something new is known of its broker
 
 	// Owned by the goroutine.
 	m        machine
@@ -44,6 +45,9 @@ type unit struct {
 	firstWhy *fault
 	proc     *process.Handle // nil without a process
 	watch    watch
+	broker   *brokerLink        // to the process of a broker; nil where there is none
+	leave    context.CancelFunc // ends the talk with it
+	talks    sync.WaitGroup
 	warnings []string
 	outdated []string
 	foreign  []int  // processes that bear the mark and are not the agent's
@@ -63,7 +67,7 @@ func (a *Agent) newUnit(f folder) *unit {
 	key := filepath.Base(f.cluster()) + "/" + f.resource()
 	return &unit{
 		agent: a, log: a.log.With("resource", key), dir: f, key: key,
-		inbox: make(chan request), ticks: make(chan struct{}, 1),
+		inbox: make(chan request), ticks: make(chan struct{}, 1), news: make(chan struct{}, 1),
 		m: machine{timings: a.cfg.Timings, phase: stopped, since: a.cfg.Now()},
 	}
 }
@@ -81,10 +85,13 @@ func (u *unit) poke() {
 // loop supervises until ctx ends; the process goes on then.
 func (u *unit) loop(ctx context.Context) {
 	defer func() {
+		u.closeBroker()
+		u.talks.Wait()
 		if u.proc != nil {
 			u.proc.Close()
 		}
 	}()
+	u.openBroker(ctx) // to one that was found again
 	if u.first != "" {
 		t := u.first
 		u.first = ""
@@ -115,6 +122,10 @@ func (u *unit) loop(ctx context.Context) {
 			u.feed(ctx, due, nil)
 		case <-u.ticks:
 			u.tick(ctx)
+		case <-u.news:
+			if u.broker != nil {
+				u.refreshOutdated() // it may have said which version it is
+			}
 		}
 	}
 }
@@ -156,7 +167,7 @@ func (u *unit) feed(ctx context.Context, t trigger, f *fault) {
 		case crashed:
 			u.recordCrash(f)
 		case gaveUp:
-			u.evidence = u.surroundings()
+			u.evidence = u.surroundings(ctx)
 			u.event("failed", u.failedText(), 0, nil)
 		case tooLate:
 			u.recordTooLate()
@@ -192,7 +203,9 @@ func (u *unit) over(ctx context.Context) {
 	id, exit := u.proc.Identity(), u.proc.Exit()
 	u.proc.Close()
 	u.proc = nil
+	u.closeBroker()
 	u.watch, u.warnings = watch{}, nil
+	u.tellEnding(id.PID)
 	// What it has left behind would hold its lock.
 	if n, err := process.FreeLock(ctx, u.dir.lock(), u.agent.cfg.Timings.Leftovers); n > 0 || err != nil {
 		u.log.Info("ended what it left behind", "processes", n, "error", err)
@@ -229,6 +242,7 @@ func (u *unit) order(ctx context.Context, o *desired.Order) error {
 	u.log.Info("told", "verb", o.Verb, "plan", o.Plan, "reason", o.Reason, "hold", d.hold)
 	if o.Verb == desired.Update || d.then == run {
 		u.applyLive()
+		u.tellBroker()
 	}
 	if d.then != "" {
 		// What follows decides on the process alone: healing that begins again must not start one first.
@@ -266,15 +280,16 @@ func (u *unit) setHealing(ctx context.Context) {
 
 // applyLive changes in place what can be, and remembers what the process was told since its start.
 func (u *unit) applyLive() {
-	if u.proc == nil || u.last == nil || u.told == nil || u.told.Resource.Node == nil {
+	if u.proc == nil || u.last == nil || u.told == nil || !known(&u.told.Resource) {
 		return
 	}
-	id, n := u.proc.Identity(), u.told.Resource.Node
+	id := u.proc.Identity()
+	cpus, nice, openFiles := limitsOf(&u.told.Resource)
 	u.warnings = nil
 	for _, err := range []error{
-		ifChanged(u, "cpus", func() error { return process.SetAffinity(id, n.CPUs) }),
-		ifChanged(u, "nice", func() error { return process.SetNice(id, n.Nice) }),
-		ifChanged(u, "open_files", func() error { return process.SetOpenFiles(id, n.OpenFiles) }),
+		ifChanged(u, "cpus", func() error { return process.SetAffinity(id, cpus) }),
+		ifChanged(u, "nice", func() error { return process.SetNice(id, nice) }),
+		ifChanged(u, "open_files", func() error { return process.SetOpenFiles(id, openFiles) }),
 	} {
 		if err != nil {
 			u.warnings = append(u.warnings, err.Error())
@@ -300,6 +315,22 @@ func (u *unit) applyLive() {
 	}
 	u.last.Known, u.last.Live = known, live
 	u.saveLast()
+}
+
+// limitsOf a resource that is known.
+func limitsOf(r *desired.Resource) (cpus []int, nice int, openFiles uint64) {
+	if b := r.Broker; b != nil {
+		return b.CPUs, b.Nice, b.OpenFiles
+	}
+	return r.Node.CPUs, r.Node.Nice, r.Node.OpenFiles
+}
+
+// userOf is whom the process of a resource that is known becomes.
+func userOf(r *desired.Resource) string {
+	if r.Broker != nil {
+		return r.Broker.User
+	}
+	return r.Node.User
 }
 
 // ifChanged calls set where the process has another value of the part than it is told.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/zeekrec/zeekrec/desired"
@@ -19,6 +20,9 @@ func (u *unit) publish() {
 	u.mu.Unlock()
 	if !same {
 		u.agent.changed()
+		if v.Type == string(desired.TypeNode) {
+			u.agent.brokers.wake(v.Cluster) // it may be about to join
+		}
 	}
 }
 
@@ -40,7 +44,7 @@ func (u *unit) describe() (observed.Resource, bool) {
 	v.Port = portOf(about)
 	v.State, v.Reason = u.state()
 	v.Since = u.m.since
-	v.Healthy = u.m.phase == running && u.watch.trouble() == ""
+	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.brokerTrouble() == ""
 	if u.told != nil {
 		v.Told, v.Hold = u.told.Resource.ID, u.told.Hold
 	}
@@ -49,6 +53,10 @@ func (u *unit) describe() (observed.Resource, bool) {
 		if u.proc != nil {
 			v.PID, v.StartedAt, v.Version, v.StandIn = l.Process.PID, l.StartedAt, l.Zeek.Version, l.Zeek.StandIn
 			v.Outdated = u.outdated
+		}
+		if u.broker != nil {
+			s := u.broker.current()
+			v.Version, v.Members = s.version, s.members
 		}
 	}
 	v.Parts = u.parts()
@@ -115,10 +123,21 @@ func (u *unit) phaseState() (observed.State, string) {
 	return observed.Failed, u.failedText()
 }
 
+// brokerTrouble is why a broker is not what it should be, though its process runs.
+func (u *unit) brokerTrouble() string {
+	if u.broker == nil {
+		return ""
+	}
+	s := u.broker.current()
+	return s.trouble()
+}
+
 func (u *unit) runningReason() string {
 	switch {
 	case u.watch.trouble() != "":
 		return u.watch.trouble()
+	case u.brokerTrouble() != "":
+		return u.brokerTrouble()
 	case u.told == nil:
 		return "orphaned: nothing says that it should run"
 	case len(u.warnings) > 0:
@@ -164,8 +183,14 @@ func clusterOf(key string) string {
 	return cluster
 }
 
-// portOf is the port that a resource is assigned; 0 for none.
+// portOf is the port that a resource is assigned; 0 for none. Of a broker it is the first of the two.
 func portOf(r *desired.Resource) int {
+	if r.Broker != nil {
+		if i := strings.LastIndexByte(r.Broker.XPub, ':'); i >= 0 {
+			port, _ := strconv.Atoi(r.Broker.XPub[i+1:])
+			return port
+		}
+	}
 	if r.Node == nil {
 		return 0
 	}
