@@ -9,7 +9,7 @@ type Status struct {
 	Since   time.Time `json:"since"`
 	XPub    string    `json:"xpub"`
 	XSub    string    `json:"xsub"`
-	// Curve has the ids of the key pairs that are accepted, the newest first; empty: no encryption.
+	// Curve has the public server keys that are accepted, the one to use first; empty: no encryption.
 	Curve    []string `json:"curve,omitempty"`
 	Settings Settings `json:"settings"`
 	// Holding: publishers wait, because subscribers of before the last restart are not back yet.

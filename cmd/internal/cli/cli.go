@@ -98,6 +98,7 @@ anything because a file could not be read.`,
 	add("look", a.statusCommand(), a.historyCommand(), a.logsCommand(), a.topCommand(), a.diagCommand())
 	add("act", a.syncCommand(), a.restartCommand(), a.stopCommand(), a.startCommand(), a.suspendCommand(), a.resumeCommand(),
 		a.rollbackCommand(), a.unpinCommand(), a.retryCommand())
+	add("main", a.brokerCommand())
 	root.AddCommand(a.versionCommand())
 	return root
 }

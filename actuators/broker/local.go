@@ -1,0 +1,101 @@
+package broker
+
+import (
+	"errors"
+	"net"
+	"sync"
+
+	"github.com/zeekrec/zeekrec/actuators/broker/zmtp"
+)
+
+// local is the broker's own place on the bus: it publishes, and receives what is for it, as a node does, but
+// without a connection.
+type local struct {
+	sub  *subscriber
+	link link // what it publishes is counted there
+
+	mu       sync.Mutex // of delivery
+	delivery delivery
+}
+
+// controlTopics are where answers to Control events are published (facts/zeromq.md §2.6), and all that the broker listens to.
+const controlTopics = "zeek/control/"
+
+func newLocal(b *Broker) *local {
+	l := &local{}
+	near, far := net.Pipe()
+	_ = far.Close()
+	peer := &zmtp.Peer{Mechanism: "local", Minor: 0}
+	l.link.init(b, near, peer)
+	l.sub = &subscriber{}
+	l.sub.init(b, near, peer)
+	l.sub.holder = newHolder(l.sub)
+	l.sub.slot = b.takeSlot()
+	b.table.add(l.sub.holder, controlTopics)
+	b.generation.Add(1)
+	return l
+}
+
+func (l *local) close() { l.sub.close() }
+
+// listen hands what arrives to whoever has asked for it, until close.
+func (l *local) listen() {
+	var spans []span
+	var walk frames
+	var message [][]byte
+	for {
+		var ok bool
+		if spans, ok = l.sub.q.take(spans); !ok {
+			return
+		}
+		msgs, bytes := 0, 0
+		for i := range spans {
+			msgs += spans[i].msgs
+			bytes += spans[i].len()
+			for b := spans[i].bytes(); len(b) > 0; {
+				var f frame
+				if f, b, ok = walk.next(b); !ok {
+					break
+				}
+				message = append(message, append([]byte(nil), f.body...))
+				if f.flags&zmtp.FlagMore == 0 {
+					l.sub.b.asker.heard(message)
+					message = message[:0]
+				}
+			}
+		}
+		l.sub.q.wrote(msgs, bytes, l.sub.b.limits())
+		releaseAll(spans)
+	}
+}
+
+var errNobody = errors.New("nobody is subscribed to its topic")
+
+// publish sends a message to whoever is subscribed to its first frame.
+func (l *local) publish(parts ...[]byte) error {
+	size := 0
+	for _, p := range parts {
+		size += zmtp.MaxHeader + len(p)
+	}
+	b := l.sub.b
+	c := b.pools.get(size)
+	defer c.release()
+	buf := c.buf[:0]
+	for i, p := range parts {
+		flags := zmtp.FlagMore
+		if i == len(parts)-1 {
+			flags = 0
+		}
+		buf = append(zmtp.AppendHeader(buf, flags, len(p)), p...)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b.mu.Lock()
+	n := len(b.table.match(parts[0]))
+	b.mu.Unlock()
+	if n == 0 {
+		return errNobody
+	}
+	l.delivery.whole(&l.link, parts[0], []span{{c: c, from: 0, to: len(buf)}}, len(buf))
+	return nil
+}

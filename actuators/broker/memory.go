@@ -1,0 +1,165 @@
+package broker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// This file is what makes a restart of the broker unnoticed. Who is there is kept on disk. The next broker takes
+// them for nodes whose connection was lost: their subscriptions stand, publishers are held back until they are
+// back, and who does not come back is cancelled, which publishers would else never hear.
+
+// rememberPause is how long changes are gathered before they are written.
+const rememberPause = 20 * time.Millisecond
+
+// memory is the state file.
+type memory struct {
+	Format int             `json:"format"`
+	Nodes  []memorizedNode `json:"nodes"`
+}
+
+type memorizedNode struct {
+	Name   string   `json:"name"`
+	ID     string   `json:"id"`
+	Role   string   `json:"role,omitempty"`
+	Topics []string `json:"topics"`
+}
+
+// memoryLimit is how large a state file is read at most.
+const memoryLimit = 256 << 20
+
+// changed has the state file renewed. Broker.mu is held.
+func (b *Broker) changed() { signalTo(b.dirty) }
+
+// remember writes the state file when something has changed, until the broker ends.
+func (b *Broker) remember() {
+	if b.stateFile == "" {
+		return
+	}
+	failed := ""
+	for {
+		select {
+		case <-b.done:
+			return
+		case <-b.dirty:
+		}
+		pause := time.NewTimer(rememberPause)
+		select {
+		case <-b.done: // Serve saves
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		if err := b.save(); err == nil {
+			failed = ""
+		} else if err.Error() != failed {
+			failed = err.Error()
+			b.log.Error("Cannot remember who is there; a restart of the broker will lose messages", "error", err)
+		}
+	}
+}
+
+// save writes who is there.
+func (b *Broker) save() error {
+	if b.stateFile == "" {
+		return nil
+	}
+	m := memory{Format: 1, Nodes: []memorizedNode{}}
+	b.mu.Lock()
+	add := func(h *holder) {
+		if h.node.id == "" {
+			return
+		}
+		n := memorizedNode{Name: h.node.name, ID: h.node.id, Role: h.node.role, Topics: make([]string, 0, len(h.topics))}
+		for t := range h.topics {
+			n.Topics = append(n.Topics, t)
+		}
+		slices.Sort(n.Topics)
+		m.Nodes = append(m.Nodes, n)
+	}
+	for s := range b.subscribers {
+		if s.holder != nil {
+			add(s.holder)
+		}
+	}
+	for _, g := range b.ghosts {
+		if g.back == nil {
+			add(g.holder)
+		}
+	}
+	b.mu.Unlock()
+	slices.SortFunc(m.Nodes, func(x, y memorizedNode) int { return strings.Compare(x.ID, y.ID) })
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(b.stateFile, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("cannot write the state file: %w", err)
+	}
+	return nil
+}
+
+// recall reads who was there, before anybody is served.
+func (b *Broker) recall() error {
+	if b.stateFile == "" {
+		return nil
+	}
+	info, err := os.Stat(b.stateFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Size() > memoryLimit {
+		return fmt.Errorf("cannot read %s: it has %d bytes", b.stateFile, info.Size())
+	}
+	data, err := os.ReadFile(b.stateFile)
+	if err != nil {
+		return err
+	}
+	var m memory
+	if err := json.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("cannot read %s: %w", b.stateFile, err)
+	}
+	if m.Format != 1 {
+		return fmt.Errorf("cannot read %s: format %d is not known", b.stateFile, m.Format)
+	}
+	now := b.since
+	grace := b.settings.Load().Grace
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.recovered = true
+	for _, n := range m.Nodes {
+		h := newHolder(nil)
+		h.node = nodeIdentity{name: n.Name, id: n.ID, role: n.Role}
+		for _, t := range n.Topics {
+			if len(t) <= maxTopic && len(h.topics) < maxSubscriptions {
+				b.table.add(h, t)
+			}
+		}
+		if n.ID == "" || len(h.topics) == 0 {
+			b.dropAll(h)
+			continue
+		}
+		b.ghosts = append(b.ghosts, &ghost{holder: h, lost: now, until: now.Add(grace), last: now.Add(aliveGraces * grace)})
+	}
+	signalTo(b.haunted)
+	return nil
+}
+
+// releaseIfComplete lets publishers speak when nobody is waited for any more. Broker.mu is held.
+func (b *Broker) releaseIfComplete() {
+	if b.open || len(b.ghosts) > 0 && b.now().Before(b.since.Add(b.settings.Load().Grace)) {
+		return
+	}
+	b.open = true
+	close(b.released)
+}

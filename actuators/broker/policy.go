@@ -1,0 +1,77 @@
+package broker
+
+import "time"
+
+// A publisher that finds a subscriber's queue full may wait for it with the policy drop, so that a burst is not lost: for
+// a fiftieth of its time, up to creditLimit at once. A subscriber that has taken nothing for stallTime
+// is not waited for at all.
+const (
+	creditShare = 50
+	creditLimit = 50 * time.Millisecond
+	creditLeast = time.Millisecond
+	stallTime   = 250 * time.Millisecond
+)
+
+// wait waits for room in a full queue, as long as the policy has it. False: what is for the subscriber is to be
+// dropped.
+func (d *delivery) wait(l *link, sub *subscriber) bool {
+	b := l.b
+	now := b.now()
+	sub.stalled.CompareAndSwap(0, now.UnixNano())
+	switch b.settings.Load().Policy {
+	case Disconnect:
+		b.log.Warn("Disconnects a subscriber: its queue is full", "peer", sub.addr)
+		sub.close()
+		return false
+	case Block:
+		l.paused.Store(true)
+		defer l.paused.Store(false)
+		d.await(&sub.q, time.Hour, b)
+		return !b.ended()
+	}
+	if d.earned.IsZero() {
+		d.credit = creditLimit
+	} else {
+		d.credit = min(creditLimit, d.credit+now.Sub(d.earned)/creditShare)
+	}
+	d.earned = now
+	since := sub.stalled.Load()
+	if d.credit < creditLeast || since != 0 && now.UnixNano()-since > int64(stallTime) {
+		return false
+	}
+	got := d.await(&sub.q, d.credit, b)
+	d.credit -= b.now().Sub(now)
+	return got
+}
+
+// await waits until there is room in the queue, for at most a time.
+func (d *delivery) await(q *queue, limit time.Duration, b *Broker) bool {
+	q.mu.Lock()
+	if q.closed || !q.full {
+		q.mu.Unlock()
+		return true
+	}
+	q.waiting++
+	q.mu.Unlock()
+	if d.timer == nil {
+		d.timer = time.NewTimer(limit)
+	} else {
+		d.timer.Reset(limit)
+	}
+	got := false
+	select {
+	case <-q.room:
+		got = true
+	case <-d.timer.C:
+	case <-b.done:
+	}
+	d.timer.Stop()
+	q.mu.Lock()
+	q.waiting--
+	more := q.waiting > 0 && (q.closed || !q.full)
+	q.mu.Unlock()
+	if more && got {
+		signalTo(q.room) // the next one looks for itself
+	}
+	return got
+}
