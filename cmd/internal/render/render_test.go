@@ -113,7 +113,7 @@ func TestReason(t *testing.T) {
 
 func testStatus() *engine.Status {
 	at := func(d time.Duration) *time.Time { t := now.Add(-d); return &t }
-	port := 2200
+	port, xpub := 2200, 5555
 	trouble := "cannot read the source /etc/zeek/clusters: it does not exist"
 	s := &engine.Status{
 		FormatVersion: 1, At: now, StandIn: true,
@@ -124,8 +124,10 @@ func testStatus() *engine.Status {
 		},
 		Clusters: []engine.ClusterStatus{
 			{Name: "dmz", Synced: true, Resources: []engine.ResourceStatus{
+				{Name: "broker", Type: "broker", Role: "broker", Instance: "agent-a", State: observed.Running, PID: 4700, Port: &xpub, StartedAt: at(131 * time.Minute), ObservedAt: at(0), Healthy: true, Outdated: []string{"zeekrec 1.0 -> 1.1"}},
 				{Name: "manager", Type: "node", Role: "manager", Instance: "agent-a", State: observed.Running, PID: 4711, Port: &port, StartedAt: at(130 * time.Minute), ObservedAt: at(0), Healthy: true, StandIn: true},
 				{Name: "worker-01", Type: "node", Role: "worker", Instance: "agent-a", State: observed.Failed, Reason: "interface eth1 does not exist\nsecond line", Since: at(time.Minute), Restarts: 5, ObservedAt: at(0)},
+				{Name: "worker-03", Type: "node", Role: "worker", Instance: "agent-a", State: observed.Running, Reason: "has not joined the broker", Joined: new(false), PID: 4720, StartedAt: at(time.Second), Since: at(time.Second), ObservedAt: at(0)},
 				{Name: "worker-02", Type: "node", Role: "worker", Instance: "agent-b", State: observed.Unknown, Reason: "agent-b has not reported for 20s", PID: 12, ObservedAt: at(20 * time.Second), Outdated: []string{"Zeek 8.1.1 -> 8.2.2"}},
 			}},
 			{Name: "campus", Suspended: true, Reason: "suspended by anna: freeze", Since: at(time.Hour), Last: &engine.LastRollout{To: "bb", Outcome: engine.RolledBack, Reason: "worker-01 crashed", At: now.Add(-time.Hour)},
