@@ -103,8 +103,8 @@ func (b *brokers) endedAfter(seq int, cluster string, now time.Time) []ending {
 // joinLately is how long after a start a process is likely to be joining.
 const joinLately = 5 * time.Second
 
-// joining reports whether nodes of a cluster are about to join its broker, of which members have: then a rollout
-// may be waiting for them.
+// joining reports whether nodes of a cluster are about to join its broker, of which members have, in order: then a
+// rollout may be waiting for them.
 func (a *Agent) joining(cluster string, members []observed.Member) bool {
 	now := a.cfg.Now()
 	for _, u := range a.allUnits() {
@@ -115,7 +115,7 @@ func (a *Agent) joining(cluster string, members []observed.Member) bool {
 		if !ok || v.PID == 0 || len(v.Parts["broker"]) == 0 {
 			continue
 		}
-		is := slices.ContainsFunc(members, func(m observed.Member) bool { return m.Name == v.Name && m.PID == v.PID })
+		_, is := slices.BinarySearchFunc(members, observed.Member{Name: v.Name, PID: v.PID}, compareMembers)
 		switch age := now.Sub(v.StartedAt); {
 		case v.State == observed.Pending, age < joinLately, !is && age < a.cfg.Timings.StartDeadline:
 			return true
