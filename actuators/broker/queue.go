@@ -37,7 +37,7 @@ type queue struct {
 	msgs    int // waiting, or taken and not written yet
 	bytes   int
 	control int
-	waiting int // who want room
+	waiting int  // who want room
 	full    bool // until it is half empty: whoever waits shall not be let in for a message at a time
 	asleep  bool
 	closed  bool

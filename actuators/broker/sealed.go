@@ -100,32 +100,23 @@ func (p *publisher) opened(in *sealedReader, at, size int) error {
 	if size > mediumChunk/2 {
 		return p.openedLarge(in, at, body)
 	}
-	// What is opened is shorter than what is sealed, by more than a header.
-	if len(p.c.buf)-p.end < size+zmtp.MaxHeader {
-		if err := p.roomForSealed(size + zmtp.MaxHeader); err != nil {
-			return err
-		}
-	}
-	dst := p.c.buf[p.end+zmtp.MaxHeader : p.end+zmtp.MaxHeader]
-	flags, plain, err := p.peer.Open.Open(dst, body)
+	flags, data, err := p.peer.Open.Open(body)
 	if err != nil {
 		return err
 	}
 	if flags&zmtp.FlagCommand != 0 {
-		return p.command(plain)
+		return p.command(data)
 	}
-	head := len(zmtp.AppendHeader(p.c.buf[p.end:p.end:p.end+zmtp.MaxHeader], flags, len(plain)))
-	begin := p.end + head
-	if head < zmtp.MaxHeader {
-		copy(p.c.buf[begin:], plain)
+	if size := zmtp.MaxHeader + len(data); len(p.c.buf)-p.end < size {
+		if err := p.roomForSealed(size); err != nil {
+			return err
+		}
 	}
-	end := begin + len(plain)
+	begin := p.end + len(zmtp.AppendHeader(p.c.buf[p.end:p.end], flags, len(data)))
+	end := begin + copy(p.c.buf[begin:], data)
 	switch p.frame {
 	case 0:
 		p.topic = [2]int{begin, end}
-		if len(p.large.parts) > 0 {
-			p.large.topic = append(p.large.topic[:0], p.c.buf[begin:end]...)
-		}
 	case 1:
 		if p.from.Load() == nil {
 			p.learn(p.c.buf[begin:end])
@@ -173,12 +164,12 @@ func (p *publisher) keepTopic() {
 
 // openedLarge opens a frame where it lies, and makes it a piece of its message.
 func (p *publisher) openedLarge(in *sealedReader, at int, body []byte) error {
-	flags, plain, err := p.peer.Open.Open(body[:0], body)
+	flags, data, err := p.peer.Open.Open(body)
 	if err != nil {
 		return err
 	}
 	if flags&zmtp.FlagCommand != 0 {
-		return p.command(plain)
+		return p.command(data)
 	}
 	p.flush(&p.link, p.c)
 	p.keepTopic()
@@ -186,17 +177,17 @@ func (p *publisher) openedLarge(in *sealedReader, at int, body []byte) error {
 		return err
 	}
 	p.start, p.scan = p.end, p.end
-	// The header goes before what was opened: at the place of the sealed one, which is longer. A sealed frame of this
-	// size has a long header, and so has this one.
+	// The header goes before what was opened, where there is room: a box has a head of its own.
+	begin := at + zmtp.SealedOverhead
 	var head [zmtp.MaxHeader]byte
-	h := zmtp.AppendHeader(head[:0], flags, len(plain))
-	from := at - len(h)
+	h := zmtp.AppendHeader(head[:0], flags, len(data))
+	from := begin - len(h)
 	copy(in.raw.buf[from:], h)
-	if err := p.large.add(in.raw, from, at+len(plain)); err != nil {
+	if err := p.large.add(in.raw, from, begin+len(data)); err != nil {
 		return err
 	}
 	if p.frame == 0 {
-		p.large.topic = append(p.large.topic[:0], plain[:min(len(plain), maxTopic)]...)
+		p.large.topic = append(p.large.topic[:0], data[:min(len(data), maxTopic)]...)
 	}
 	p.frame++
 	if flags&zmtp.FlagMore != 0 {
