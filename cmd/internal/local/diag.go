@@ -18,7 +18,8 @@ import (
 const coreMost = 1 << 30
 
 // Diag writes a bundle for a bug report, as tar.gz: what the agent knows of the node, its outputs in full,
-// its core dump, and what the caller adds. Values of environment variables that a user set are hidden.
+// its core dump, and what the caller adds. Values of environment variables that a user set are hidden. A core dump of
+// a process that has the cluster's keys has them, too, and is left out.
 func (n *Nodes) Diag(key string, more map[string][]byte, at time.Time, w io.Writer) error {
 	dir, err := n.dir(key)
 	if err != nil {
@@ -45,7 +46,11 @@ func (n *Nodes) Diag(key string, more map[string][]byte, at time.Time, w io.Writ
 	for _, pattern := range []string{"stdout*", "stderr*"} {
 		b.glob(dir, pattern)
 	}
-	b.glob(filepath.Join(dir, "work"), "core*")
+	if encrypts, err := a.Encrypts(cluster, name); err != nil || encrypts {
+		b.leaveOut(filepath.Join(dir, "work"), "core*", "it has the cluster's keys in it")
+	} else {
+		b.glob(filepath.Join(dir, "work"), "core*")
+	}
 	if b.err == nil {
 		b.err = b.tar.Close()
 	}
@@ -89,6 +94,16 @@ func (b *bundle) glob(dir, pattern string) {
 	for _, e := range entries {
 		if ok, _ := path.Match(pattern, e.Name()); ok && e.Type().IsRegular() {
 			b.file(root, e.Name())
+		}
+	}
+}
+
+// leaveOut says where the files are, and why they are not in the bundle.
+func (b *bundle) leaveOut(dir, pattern, why string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if ok, _ := path.Match(pattern, e.Name()); ok && e.Type().IsRegular() {
+			b.bytes(e.Name()+".left-out", fmt.Appendf(nil, "%s is left out: %s\n", filepath.Join(dir, e.Name()), why))
 		}
 	}
 }

@@ -234,26 +234,7 @@ func TestDiagBundle(t *testing.T) {
 	if err := os.Symlink(filepath.Join(state, "secret"), filepath.Join(dir, "stdout")); err != nil {
 		t.Fatal(err)
 	}
-	var b bytes.Buffer
-	if err := OfflineNodes(state).Diag("dmz/w", map[string][]byte{"version.txt": []byte("v1")}, time.Unix(1, 0), &b); err != nil {
-		t.Fatal(err)
-	}
-	z, err := gzip.NewReader(&b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, _ := io.ReadAll(r)
-		got[h.Name] = string(data)
-	}
+	got := unpack(t, state, "dmz/w")
 	root := "zeekrec-diag-dmz-w/"
 	for name, want := range map[string]string{"stderr": "all of it\n", "stderr.1": "before\n", "core.1": "core", "version.txt": "v1"} {
 		if got[root+name] != want {
@@ -265,5 +246,54 @@ func TestDiagBundle(t *testing.T) {
 	}
 	if _, ok := got[root+"stdout"]; ok {
 		t.Error("a symlink led out of the node's folder")
+	}
+}
+
+// The memory of a process that encrypts has the keys in it.
+func TestDiagLeavesOutTheMemoryOfWhatEncrypts(t *testing.T) {
+	state := t.TempDir()
+	for name, resource := range map[string]string{
+		"w": `{"type": "node", "node": {"curve": "k1"}}`, "broker": `{"type": "broker", "broker": {"curve": ["k1"]}}`,
+	} {
+		for _, record := range []string{"told.json", "running.json"} {
+			dir := node(state, "dmz"+record[:4], name)
+			write(t, filepath.Join(dir, record), `{"resource": `+resource+`}`)
+			write(t, filepath.Join(dir, "work", "core.1"), "core with keys")
+			got := unpack(t, state, "dmz"+record[:4]+"/"+name)
+			said := got["zeekrec-diag-dmz"+record[:4]+"-"+name+"/core.1.left-out"]
+			if want := filepath.Join(dir, "work", "core.1") + " is left out: it has the cluster's keys in it\n"; said != want {
+				t.Errorf("%s of %s: it says %q, want %q", record, name, said, want)
+			}
+			for file, text := range got {
+				if strings.Contains(text, "with keys") {
+					t.Errorf("%s of %s: %s has it", record, name, file)
+				}
+			}
+		}
+	}
+}
+
+// unpack the bundle of a node: its files by name.
+func unpack(t *testing.T, state, key string) map[string]string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := OfflineNodes(state).Diag(key, map[string][]byte{"version.txt": []byte("v1")}, time.Unix(1, 0), &b); err != nil {
+		t.Fatal(err)
+	}
+	z, err := gzip.NewReader(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return got
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := io.ReadAll(r)
+		got[h.Name] = string(data)
 	}
 }
