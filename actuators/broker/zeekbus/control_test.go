@@ -30,8 +30,8 @@ func TestMessage(t *testing.T) {
 			t.Errorf("%d frames: %v", n, err)
 		}
 	}
-	again.Format = []byte("else")
-	if _, err := again.Event(); err == nil || err.Error() != "cannot parse else: not a format of events, at byte 0" {
+	again.Format = []byte("else\n")
+	if _, err := again.Event(); err == nil || err.Error() != `cannot parse "else\n": not a format of events, at byte 0` {
 		t.Error(err)
 	}
 	for why, e := range map[string]Event{

@@ -56,7 +56,7 @@ func AppendEvent(dst []byte, format Format, e Event) ([]byte, error) {
 	case FormatJSON:
 		return AppendJSON(dst, v)
 	}
-	return dst, fmt.Errorf("cannot write an event in the format %q", format)
+	return dst, fmt.Errorf("cannot write an event in the format %q", clip(string(format)))
 }
 
 // ParseEvent reads an event in one of the formats of events. Errors are *FormatError.

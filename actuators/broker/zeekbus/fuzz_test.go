@@ -114,7 +114,7 @@ func FuzzNodeID(f *testing.F) {
 func checkFormatError(t *testing.T, err error, b []byte) {
 	t.Helper()
 	var f *FormatError
-	if !errors.As(err, &f) || f.Offset < 0 || f.Offset > len(b) || len(f.Error()) > 300 {
+	if !errors.As(err, &f) || f.Offset < 0 || f.Offset > len(b) || len(f.Error()) > 600 || strings.ContainsAny(f.Error(), "\n\x00") {
 		t.Fatalf("of %d bytes: %#v", len(b), err)
 	}
 }

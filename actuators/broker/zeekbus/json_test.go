@@ -133,6 +133,10 @@ func TestParseJSONIsBounded(t *testing.T) {
 	if _, err := ParseJSON([]byte(back)); err != nil {
 		t.Errorf("type last: %v", err)
 	}
+	large := strings.Replace(back, `{},"@data-type":"none"`, `"`+strings.Repeat("x", MaxPayload/20)+`","@data-type":"string"`, 1)
+	if _, err := ParseJSON([]byte(large)); err == nil || !strings.Contains(err.Error(), "too much data in front of its types") {
+		t.Errorf("type last, large: %v", err)
+	}
 	if _, err := ParseJSON([]byte(`{"data":` + strings.Repeat("[", 1<<20))); err == nil || !strings.Contains(err.Error(), "nested deeper") {
 		t.Errorf("brackets: %v", err)
 	}

@@ -1,6 +1,9 @@
 package zeekbus
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // The bounds of what is parsed and of what is built, so that all that is built can be parsed again.
 const (
@@ -22,7 +25,21 @@ type FormatError struct {
 
 // Error is "cannot parse broker-bin-v1: why, at byte 12".
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("cannot parse %s: %s, at byte %d", e.Format, e.Reason, e.Offset)
+	format := string(e.Format)
+	if e.Format != FormatBin && e.Format != FormatJSON && e.Format != FormatLog {
+		// It came from a peer.
+		format = strconv.Quote(clip(format))
+	}
+	return fmt.Sprintf("cannot parse %s: %s, at byte %d", format, e.Reason, e.Offset)
+}
+
+// clip keeps what a peer sent from filling a log.
+func clip(s string) string {
+	const most = 100
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
 }
 
 // grow is the capacity to begin with for n elements that a payload only claims to have.

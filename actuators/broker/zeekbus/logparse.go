@@ -14,7 +14,7 @@ func (m Message) LogWrite() (LogWrite, error) {
 		return LogWrite{}, errors.New("cannot read a log write: the message is none")
 	}
 	if string(m.Format) != string(FormatLog) {
-		return LogWrite{}, &FormatError{Format(clip(string(m.Format))), 0, "not the format of log writes"}
+		return LogWrite{}, &FormatError{Format(m.Format), 0, "not the format of log writes"}
 	}
 	return ParseLogWrite(m.Payload)
 }

@@ -41,5 +41,5 @@ func (m Message) Event() (Event, error) {
 	case string(FormatJSON):
 		return ParseEvent(FormatJSON, m.Payload)
 	}
-	return ParseEvent(Format(clip(string(m.Format))), nil)
+	return ParseEvent(Format(m.Format), nil)
 }
