@@ -19,10 +19,11 @@ const (
 	smallChunk  = 4 << 10
 	mediumChunk = 64 << 10
 	largeChunk  = 1 << 20
+	hugeChunk   = 4 << 20 // for a sealed frame, which has to lie in one
 )
 
 // pools keep chunks that nobody holds, by size. The garbage collector clears them in time.
-type pools [3]sync.Pool
+type pools [4]sync.Pool
 
 func sizeClass(n int) int {
 	switch {
@@ -32,11 +33,13 @@ func sizeClass(n int) int {
 		return 1
 	case n <= largeChunk:
 		return 2
+	case n <= hugeChunk:
+		return 3
 	}
 	return -1
 }
 
-var classBytes = [...]int{smallChunk, mediumChunk, largeChunk}
+var classBytes = [...]int{smallChunk, mediumChunk, largeChunk, hugeChunk}
 
 // get returns a chunk of at least n bytes, held once.
 func (p *pools) get(n int) *chunk {

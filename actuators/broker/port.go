@@ -78,7 +78,9 @@ func (p *port) greet(conn net.Conn, e *list.Element) {
 		reason := "silent"
 		if r, ok := errors.AsType[*zmtp.RefusedError](err); ok {
 			reason = r.Reason
-			p.b.log.Warn("Refused a connection", "peer", conn.RemoteAddr(), "error", err)
+			if host := hostOf(conn.RemoteAddr().String()); p.b.refused.isNews(host+" "+reason, p.b.now()) {
+				p.b.log.Warn("Refuses connections", "from", host, "error", err)
+			}
 		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 			reason = "broken-off"
 		}
@@ -136,8 +138,30 @@ func (p *port) closeKnocking() {
 
 // refusals counts connections that were turned away, by reason.
 type refusals struct {
-	mu sync.Mutex
-	by map[string]uint64
+	mu   sync.Mutex
+	by   map[string]uint64
+	said map[string]time.Time // by host and reason
+}
+
+// A libzmq client that is refused comes back ten times a second. Each host and reason is worth a line in repeatNews, and
+// no more than maxNews of them are kept apart.
+const (
+	repeatNews = time.Minute
+	maxNews    = 1000
+)
+
+// isNews reports whether something is worth a line in the log.
+func (r *refusals) isNews(what string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said == nil || len(r.said) >= maxNews {
+		r.said = map[string]time.Time{}
+	}
+	if t, ok := r.said[what]; ok && now.Sub(t) < repeatNews {
+		return false
+	}
+	r.said[what] = now
+	return true
 }
 
 func (r *refusals) count(reason string) {
