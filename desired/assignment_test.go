@@ -211,8 +211,18 @@ func TestAssignmentProperties(t *testing.T) {
 			var now []desired.Resource
 			used := map[string]string{}
 			for _, c := range cs {
-				for _, r := range nodesOf(out, c.Name) {
+				for _, r := range out.Resources[c.Name] {
 					now = append(now, r)
+					if r.Type == desired.TypeBroker {
+						for _, at := range r.Listens() {
+							at = r.Instance + at[strings.LastIndexByte(at, ':'):]
+							if by := used[at]; by != "" {
+								t.Fatalf("%s and %s both have %s", by, r.Key(), at)
+							}
+							used[at] = r.Key()
+						}
+						continue
+					}
 					n := r.Node.Layout.Nodes[slices.IndexFunc(r.Node.Layout.Nodes, func(l desired.LayoutNode) bool { return l.Name == r.Name })]
 					for _, p := range []int{n.Port, n.MetricsPort} {
 						at := fmt.Sprintf("%s:%d", r.Instance, p)
@@ -225,7 +235,8 @@ func TestAssignmentProperties(t *testing.T) {
 			}
 			for _, b := range before {
 				for _, r := range now {
-					if b.Key() == r.Key() && b.Instance == r.Instance && (prev.Ports[b.Key()] != out.Assignment.Ports[b.Key()] || prev.Metrics[b.Key()] != out.Assignment.Metrics[b.Key()]) {
+					if b.Key() == r.Key() && b.Instance == r.Instance && (prev.Brokers[b.Cluster] != out.Assignment.Brokers[b.Cluster] ||
+						prev.Ports[b.Key()] != out.Assignment.Ports[b.Key()] || prev.Metrics[b.Key()] != out.Assignment.Metrics[b.Key()]) {
 						t.Fatalf("%s was moved: %v %v -> %v %v", b.Key(), prev.Ports[b.Key()], prev.Metrics[b.Key()], out.Assignment.Ports[b.Key()], out.Assignment.Metrics[b.Key()])
 					}
 				}

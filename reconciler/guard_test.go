@@ -57,6 +57,7 @@ func TestGuard(t *testing.T) {
 		{"moved", nodes(1, 3), moved, third, false, ""},
 		{"an empty file", nodes(1, 1), nil, third, false, "last-node"},
 		{"nothing but the broker left", nodes(0, 1), nodes(0, 0)[:1], third, false, "last-node"},
+		{"the manager becomes the broker", nodes(1, 3), nodes(1, 3)[1:], third, false, ""},
 		{"the file removed", nodes(0, 0), nil, desired.Quantity{N: 100, Percent: true}, true, "removed"},
 		{"removed, whatever is passed besides", nodes(1, 3), nodes(1, 3), third, true, "removed"},
 	} {
