@@ -107,7 +107,9 @@ xsub equal tcp://127.0.0.1:5556
 
 // TestCurveNeedsKeys: a cluster that is to be encrypted is not compiled in plain text, whatever is missing.
 func TestCurveNeedsKeys(t *testing.T) {
-	zeek := func(version string) map[string]desired.ZeekFacts { return map[string]desired.ZeekFacts{"": {Version: version}} }
+	zeek := func(version string) map[string]desired.ZeekFacts {
+		return map[string]desired.ZeekFacts{"": {Version: version}}
+	}
 	keys := map[string][]string{"c": {"key-1"}}
 	for _, tt := range []struct {
 		name  string
