@@ -288,7 +288,8 @@ func (e *Engine) planOf(ctx context.Context, name string) (reconciler.ClusterPla
 			return reconciler.ClusterPlan{}, false
 		}
 		limit = c.Settings.MaxUnavailable
-		want = desired.Compile([]*desired.Cluster{c}, e.facts(), e.state.Assigned(), v.now).Resources[name]
+		cs := []*desired.Cluster{c}
+		want = desired.Compile(cs, e.facts().WithAssumedKeys(cs), e.state.Assigned(), v.now).Resources[name]
 	}
 	cp := reconciler.Diff(v.input(name, w.ID, want, limit))
 	if cp.Held = holdOf(h, want, w.Removed); cp.Held == nil {

@@ -21,9 +21,11 @@ type Config struct {
 	// Observations of the source. May be nil: then only what was accepted before is reconciled.
 	Observations <-chan Observation
 	// Look asks the source to look now.
-	Look     func()
-	Agents   Agents
-	Journal  Journal
+	Look    func()
+	Agents  Agents
+	Journal Journal
+	// Keys may be nil: then no cluster has any, and those that need some are left alone.
+	Keys     Keys
 	State    *State // what the journal adds up to; owned by the engine from here on
 	Parse    Parser
 	Validate Validator
@@ -58,6 +60,7 @@ type Engine struct {
 	relation   func(desired.Role, string) desired.Relation
 	works      map[string]*work                  // by cluster
 	plans      map[string]reconciler.ClusterPlan // by cluster
+	keyrings   map[string]*keyring               // by cluster, of those that need keys
 	asked      map[string]bool                   // instance and path of a Zeek: false while the agent looks at it
 	journalErr string
 	rollErr    string // told last
@@ -80,7 +83,7 @@ func New(cfg Config) *Engine {
 		calls: make(chan func(), 64), stopped: make(chan struct{}), reports: map[string]observed.Report{},
 		fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
 		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
-		plans: map[string]reconciler.ClusterPlan{},
+		plans: map[string]reconciler.ClusterPlan{}, keyrings: map[string]*keyring{},
 	}
 }
 

@@ -249,6 +249,7 @@ type memory struct {
 	records []engine.Record
 	files   map[string]desired.ClusterFile
 	fail    error
+	gate    func() error // asked before each Append
 }
 
 func (m *memory) Append(_ context.Context, rs ...*engine.Record) error {
@@ -256,6 +257,11 @@ func (m *memory) Append(_ context.Context, rs ...*engine.Record) error {
 	defer m.mu.Unlock()
 	if m.fail != nil {
 		return m.fail
+	}
+	if m.gate != nil {
+		if err := m.gate(); err != nil {
+			return err
+		}
 	}
 	for _, r := range rs {
 		r.Seq = int64(len(m.records) + 1)
@@ -339,6 +345,7 @@ type bench struct {
 	ctx     context.Context
 	hosts   *hosts
 	journal *memory
+	keys    *ring
 	obs     chan engine.Observation
 	e       *engine.Engine
 	stop    func()
@@ -347,7 +354,7 @@ type bench struct {
 func run(t *testing.T, f func(b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, hosts: newHosts(), journal: &memory{}}
+		b := &bench{t: t, hosts: newHosts(), journal: &memory{}, keys: &ring{}}
 		b.start()
 		f(b)
 		b.stop()
@@ -360,7 +367,7 @@ func (b *bench) start() {
 	b.ctx = ctx
 	b.obs = make(chan engine.Observation, 1)
 	b.e = engine.New(engine.Config{
-		Source: "/etc/zeek/clusters", Observations: b.obs, Look: func() {}, Agents: b.hosts, Journal: b.journal, State: b.journal.state(),
+		Source: "/etc/zeek/clusters", Observations: b.obs, Look: func() {}, Agents: b.hosts, Journal: b.journal, Keys: b.keys, State: b.journal.state(),
 		Parse: parse, Validate: func([]*desired.Cluster) []desired.Diagnostic { return nil }, Instance: "agent-a",
 	})
 	done := make(chan struct{})
@@ -410,8 +417,8 @@ func (b *bench) want(what, got, want string) {
 }
 
 // parse reads the tests' own little language: words, each a node by the beginning of its name; "name=x" sets
-// its environment, "name:N" its port, "!suspend" the setting, "!broker" asks for a broker of its own, "!bad" is an
-// error.
+// its environment, "name:N" its port, "!suspend" the setting, "!broker" asks for a broker of its own, "!external" for somebody
+// else's, "!curve" for encryption, "!bad" is an error.
 func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.Diagnostic) {
 	c := &desired.Cluster{Name: f.Name, File: f.File, Revision: f.Revision(), Instances: []desired.Instance{{Name: instance}}}
 	c.Settings = desired.Settings{
@@ -425,6 +432,12 @@ func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.
 			continue
 		case "!broker":
 			c.Settings.Broker.Mode = "standalone"
+			continue
+		case "!external":
+			c.Settings.Broker = desired.BrokerSettings{Mode: "external", XPub: "tcp://192.0.2.1:5555", XSub: "tcp://192.0.2.1:5556"}
+			continue
+		case "!curve":
+			c.Settings.Broker.Curve = "on"
 			continue
 		case "!bad":
 			return c, []desired.Diagnostic{{File: f.File, Line: 1, Severity: desired.Error, Code: "bad", Message: "it is bad"}}

@@ -164,7 +164,8 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 			}
 		}
 	}
-	out := desired.Compile(clusterList(all), e.facts(), e.state.Assigned(), o.CheckedAt)
+	// Keys are made for what is accepted, and change nothing about whether it is.
+	out := desired.Compile(clusterList(all), e.facts().WithAssumedKeys(clusterList(all)), e.state.Assigned(), o.CheckedAt)
 	in.blame(out.Diagnostics)
 	e.seen.diagnostics = in.diagnostics
 	desired.SortDiagnostics(e.seen.diagnostics)
@@ -315,25 +316,31 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 	if !e.ready() {
 		return
 	}
-	facts := e.facts()
-	key := factsKey(facts)
-	var cs []*desired.Cluster
-	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
-		if rev := e.state.Clusters[name].Target(); rev != nil && !rev.Removed {
-			key += fmt.Sprintf("\x00%s %s %d", name, rev.Object, rev.At.UnixNano())
-		}
-	}
-	if key == e.compiledAs {
+	e.tendKeys(ctx, now)
+	if e.compileKey() == e.compiledAs {
 		return
 	}
+	var cs []*desired.Cluster
 	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
 		if c := e.clusterOf(ctx, e.state.Clusters[name].Target()); c != nil {
 			cs = append(cs, c)
 		}
 	}
-	e.compiled = desired.Compile(cs, facts, e.state.Assigned(), now)
-	e.compiledAs = key
+	e.tendKeys(ctx, now) // of those that were read just now
+	e.compiled = desired.Compile(cs, e.facts(), e.state.Assigned(), now)
+	e.compiledAs = e.compileKey()
 	e.keepParsed(cs)
+}
+
+// compileKey names what compile makes its resources from.
+func (e *Engine) compileKey() string {
+	key := factsKey(e.facts())
+	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+		if rev := e.state.Clusters[name].Target(); rev != nil && !rev.Removed {
+			key += fmt.Sprintf("\x00%s %s %d", name, rev.Object, rev.At.UnixNano())
+		}
+	}
+	return key
 }
 
 // keepParsed forgets the revisions that are no target.
@@ -347,8 +354,12 @@ func (e *Engine) keepParsed(cs []*desired.Cluster) {
 	})
 }
 
-// facts from the newest reports.
-func (e *Engine) facts() desired.Facts { return factsFrom(e.fleet, e.cfg.Instance) }
+// facts from the newest reports, with the keys that count.
+func (e *Engine) facts() desired.Facts {
+	f := factsFrom(e.fleet, e.cfg.Instance)
+	f.Keys = e.state.keyFacts()
+	return f
+}
 
 func factsKey(f desired.Facts) string {
 	var b strings.Builder
@@ -358,6 +369,9 @@ func factsKey(f desired.Facts) string {
 		for _, z := range slices.Sorted(maps.Keys(i.Zeek)) {
 			fmt.Fprintf(&b, " %s=%v", z, i.Zeek[z])
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Keys)) {
+		fmt.Fprintf(&b, "\x00%s %v", name, f.Keys[name])
 	}
 	return b.String()
 }

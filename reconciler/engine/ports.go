@@ -36,6 +36,20 @@ type Journal interface {
 	RollError() error
 }
 
+// Keys is the store of the CURVE keys of clusters, of which the engine sees the ids alone. Its methods read and
+// write files; the engine calls them one at a time, and nobody else changes the store meanwhile. What cannot be read
+// or written is an error, and changes nothing.
+type Keys interface {
+	// IDs of a cluster's keys, the one to use first; none where the cluster has none.
+	IDs(cluster string) ([]string, error)
+	// Ensure makes keys where there are none, and returns the id of those to use.
+	Ensure(cluster string) (id string, err error)
+	// Rotate puts new keys before those that there are; it refuses where there are several.
+	Rotate(cluster string) (id string, err error)
+	// Retire removes all keys but one.
+	Retire(cluster, keep string) error
+}
+
 // Observation is what a source says: either a snapshot, or why there is none.
 type Observation struct {
 	Snapshot  *desired.Snapshot

@@ -29,6 +29,10 @@ const (
 	KindRestart     Kind = "restart" // somebody asked for restarts
 	KindDrift       Kind = "drift"   // something happened on a host without an order
 	KindSource      Kind = "source"  // the source failed, or is well again
+	// Record.Keys count from here on; see keys.go.
+	KindKeysMade    Kind = "keys-made"    // a cluster's first keys
+	KindKeysRotated Kind = "keys-rotated" // new ones, and those before are still accepted
+	KindKeysRetired Kind = "keys-retired" // no longer
 )
 
 // Outcome of a rollout. A rollback is never called a success.
@@ -65,6 +69,8 @@ type Record struct {
 	Resources map[string]int `json:"resources,omitempty"`
 	Drift     *Drift         `json:"drift,omitempty"`
 	Source    string         `json:"source,omitempty"`
+	// Keys are ids of CURVE keys, the one to use first.
+	Keys []string `json:"keys,omitempty"`
 }
 
 // Accepted is what an accepted revision carries.

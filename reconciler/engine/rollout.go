@@ -62,6 +62,9 @@ func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
 	if len(plan.Actions) == 0 {
 		if !busy && len(plan.Waiting) == 0 {
 			e.complete(ctx, name, w, h, target, v, want)
+			if w.rollout == nil && suspended == "" && !e.draining {
+				e.retireKeys(ctx, name, h, v, want, now)
+			}
 		}
 		return
 	}
@@ -138,6 +141,8 @@ func (e *Engine) begin(ctx context.Context, name string, w *work, h *History, ta
 	switch {
 	case h.Good == target.ID && h.Last != nil && h.Last.Outcome == Failed && h.Quarantined[h.Last.To] != "":
 		r.Cause = "revert"
+	case h.Good == target.ID && h.rotating():
+		r.Cause = string(reconciler.CauseAsked)
 	case h.Good == target.ID && len(plan.Actions) > 0:
 		r.Cause = string(plan.Actions[0].Cause)
 	}

@@ -41,6 +41,8 @@ type History struct {
 	Rollout *RolloutRecord `json:"rollout,omitempty"`
 	// Last outcome, with its reason and time.
 	Last *LastRollout `json:"last,omitempty"`
+	// Keys are its CURVE keys that count; nil: it has none.
+	Keys *ClusterKeys `json:"keys,omitempty"`
 	// Rejected is the newest revision when it was not accepted, and why.
 	Rejected *Rejection `json:"rejected,omitempty"`
 }
@@ -210,6 +212,8 @@ func (s *State) Apply(r Record) {
 		}
 	case KindDrift:
 		s.Drifted[r.Drift.Instance] = r.Drift.Seq
+	case KindKeysMade, KindKeysRotated, KindKeysRetired:
+		s.Cluster(r.Cluster).applyKeys(&r)
 	case KindSource:
 		// kept for the history alone
 	}

@@ -55,12 +55,14 @@ type ClusterStatus struct {
 	Reason string     `json:"reason,omitempty"`
 	Since  *time.Time `json:"since,omitempty"` // the newest file of the cluster has not been usable since
 	// Waiting is a revision that needs zeekrec apply --confirm.
-	Waiting     string           `json:"waiting,omitempty"`
-	Quarantined string           `json:"quarantined,omitempty"`
-	Pinned      string           `json:"pinned,omitempty"`
-	Rollout     *RolloutStatus   `json:"rollout,omitempty"`
-	Last        *LastRollout     `json:"last_rollout,omitempty"`
-	Resources   []ResourceStatus `json:"resources"`
+	Waiting     string         `json:"waiting,omitempty"`
+	Quarantined string         `json:"quarantined,omitempty"`
+	Pinned      string         `json:"pinned,omitempty"`
+	Rollout     *RolloutStatus `json:"rollout,omitempty"`
+	Last        *LastRollout   `json:"last_rollout,omitempty"`
+	// Keys are the CURVE keys that its traffic is encrypted with; nil: it is not encrypted.
+	Keys      *KeysStatus      `json:"keys,omitempty"`
+	Resources []ResourceStatus `json:"resources"`
 }
 
 // RolloutStatus is the rollout under way.
@@ -237,6 +239,7 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 			}
 		}
 	}
+	e.keysStatus(&c, h, v)
 	e.resourceStatuses(&c, plan.Orphaned, plan.Waiting, v)
 	return c
 }

@@ -62,7 +62,8 @@ func EmptyWorld(instance string, at time.Time) *World {
 func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate Validator) *reconciler.Plan {
 	in := judge(s, parse, validate, w.Instance)
 	facts := factsFrom(w.Fleet, w.Instance)
-	out := desired.Compile(clusterList(in.good), facts, w.State.Assigned(), w.At)
+	facts.Keys = w.State.keyFacts()
+	out := desired.Compile(clusterList(in.good), facts.WithAssumedKeys(clusterList(in.good)), w.State.Assigned(), w.At)
 	in.blame(out.Diagnostics)
 	if len(w.Fleet) == 0 {
 		assumed := desired.Diagnostic{File: s.URL, Severity: desired.Info, Code: "assumed-facts",
@@ -148,7 +149,8 @@ func emptyHosts(resources map[string][]desired.Resource, at time.Time) map[strin
 // should and nothing else is known. The first is assigned afresh, the second from the first.
 func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate Validator, at time.Time) (*reconciler.Plan, []desired.Diagnostic) {
 	old := judge(from, parse, validate, instance)
-	out := desired.Compile(clusterList(old.good), desired.Facts{Default: instance}, desired.Assignment{}, at)
+	facts := desired.Facts{Default: instance}.WithAssumedKeys(clusterList(old.good))
+	out := desired.Compile(clusterList(old.good), facts, desired.Assignment{}, at)
 	old.blame(out.Diagnostics)
 	w := EmptyWorld(instance, at)
 	w.State.Assignment = out.Assignment
