@@ -182,6 +182,50 @@ func TestZeekParses(t *testing.T) {
 	}
 }
 
+// TestOptionsTakeEffect asks a real Zeek for the value of every option that was set: neither zeekrec's own settings nor
+// lossless have the last word.
+func TestOptionsTakeEffect(t *testing.T) {
+	zeek := realZeek(t)
+	version, err := launch.ParseVersion(zeek.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := zeromqOptions(version)
+	var script, want strings.Builder
+	script.WriteString("event zeek_init() &priority=1000 {\n")
+	for _, o := range options {
+		fmt.Fprintf(&script, "print %q, cat(%s) == cat(%s);\n", o.Name, o.Name, o.Value)
+		fmt.Fprintf(&want, "%s, T\n", o.Name)
+	}
+	script.WriteString("terminate();\n}\n")
+	rs := compile(t, cluster(func(c *desired.Cluster) { c.Settings.Options, c.Settings.Broker.Lossless = options, true }))
+	for _, name := range []string{"logger-1", "manager", "worker-1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := resource(t, rs, name)
+			l, err := launch.Render(&r, place(t.TempDir(), r.Name, zeek))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Files["ask.zeek"] = script.String()
+			if err := writeFiles(l); err != nil {
+				t.Fatal(err)
+			}
+			ch := l.Check() // its environment keeps ZeroMQ from opening sockets
+			args := slices.DeleteFunc(slices.Clone(ch.Argv[1:]), func(a string) bool { return a == "-a" || a == "local" })
+			cmd := exec.CommandContext(t.Context(), ch.Argv[0], append(args, "ask")...)
+			cmd.Env, cmd.Dir = ch.Env, ch.Dir
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%v: %v\n%s", args, err, out)
+			}
+			if d := cmp.Diff(want.String(), string(out)); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
 func writeFiles(l launch.Launch) error {
 	for _, d := range []string{l.Dir, l.GenDir, l.QueueDir} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
