@@ -23,6 +23,11 @@ func TestArrows(t *testing.T) {
 		"reconciler/engine/journal": {"reconciler/engine", "reconciler", "desired", "observed"},
 		"actuators/process":         {},
 		"actuators/agent":           {"actuators/process", "desired", "desired/launch", "observed"},
+		"actuators/keys":            {"actuators/broker/zmtp"},
+		"actuators/broker":          {"actuators/broker/zmtp", "actuators/broker/zeekbus"},
+		"actuators/broker/admin":    {"actuators/broker", "actuators/broker/zmtp", "actuators/broker/zeekbus"},
+		"actuators/broker/zmtp":     {},
+		"actuators/broker/zeekbus":  {},
 	}
 	for _, pkg := range packages(t, "./...") {
 		if strings.HasPrefix(pkg, "cmd") {
