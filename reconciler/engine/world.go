@@ -171,9 +171,9 @@ func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate
 	}
 	new := judge(to, parse, validate, instance)
 	for _, c := range new.good {
-		for _, n := range c.Nodes {
-			if _, ok := w.Fleet[n.Instance]; !ok {
-				w.Fleet[n.Instance] = observed.Report{Instance: n.Instance, At: at}
+		for _, i := range c.UsedInstances() {
+			if _, ok := w.Fleet[i]; !ok {
+				w.Fleet[i] = observed.Report{Instance: i, At: at}
 			}
 		}
 	}
