@@ -46,6 +46,7 @@ type Broker struct {
 	asker      asker
 	xpub, xsub string // as they are served
 
+	saving      sync.Mutex // of the state file
 	mu          sync.Mutex
 	since       time.Time
 	table       *table
@@ -141,7 +142,6 @@ func (b *Broker) Serve(ctx context.Context, xpub, xsub net.Listener) error {
 	_ = xsub.Close()
 	b.stop()
 	tasks.Wait()
-	b.save()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -150,8 +150,10 @@ func (b *Broker) Serve(ctx context.Context, xpub, xsub net.Listener) error {
 
 // stop closes everything. Nobody is told that anybody is gone: they come back, to the next broker.
 func (b *Broker) stop() {
+	if err := b.saveLast(); err != nil {
+		b.log.Error("Cannot remember who is there; the next broker will not know", "error", err)
+	}
 	b.mu.Lock()
-	b.stopping = true
 	close(b.done)
 	for s := range b.subscribers {
 		s.close()

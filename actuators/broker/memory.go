@@ -52,7 +52,7 @@ func (b *Broker) remember() {
 		}
 		pause := time.NewTimer(rememberPause)
 		select {
-		case <-b.done: // Serve saves
+		case <-b.done: // stop has saved
 			pause.Stop()
 			return
 		case <-pause.C:
@@ -66,8 +66,31 @@ func (b *Broker) remember() {
 	}
 }
 
-// save writes who is there.
+// saveLast writes who is there for the last time: everybody who leaves from now on does so because the broker does.
+func (b *Broker) saveLast() error {
+	b.saving.Lock()
+	defer b.saving.Unlock()
+	b.mu.Lock()
+	b.stopping = true
+	b.mu.Unlock()
+	return b.write()
+}
+
+// save writes who is there, unless it was written for the last time.
 func (b *Broker) save() error {
+	b.saving.Lock()
+	defer b.saving.Unlock()
+	b.mu.Lock()
+	last := b.stopping
+	b.mu.Unlock()
+	if last {
+		return nil
+	}
+	return b.write()
+}
+
+// write the state file. b.saving is held.
+func (b *Broker) write() error {
 	if b.stateFile == "" {
 		return nil
 	}
