@@ -28,6 +28,9 @@ func (Key) LogValue() slog.Value { return slog.StringValue("key") }
 // Format does not show the key, whatever the verb.
 func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "key") }
 
+// MarshalText does not show the key, in JSON or elsewhere.
+func (Key) MarshalText() ([]byte, error) { return []byte("key"), nil }
+
 // Z85 is the key as text, as Zeek's settings have it.
 func (k Key) Z85() string { return EncodeZ85(k[:]) }
 

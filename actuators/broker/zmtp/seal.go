@@ -4,6 +4,9 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 
 	"golang.org/x/crypto/poly1305" //nolint:staticcheck // CurveZMQ is XSalsa20 and Poly1305, apart from nacl/secretbox only in how often a key is derived
@@ -18,8 +21,9 @@ const (
 	messageName = "\x07MESSAGE"
 	tagSize     = poly1305.TagSize
 	beforeBox   = len(messageName) + 8
+	beforeFlags = beforeBox + tagSize
 	// SealedOverhead is how much longer the body of a sealed frame is than that of the frame in it.
-	SealedOverhead = beforeBox + tagSize + 1
+	SealedOverhead = beforeFlags + 1
 
 	fromServer = "CurveZMQMESSAGES"
 	fromClient = "CurveZMQMESSAGEC"
@@ -39,13 +43,22 @@ var (
 	ErrForged    = errors.New("cannot open a frame: it was changed on the way, or sealed with another key")
 )
 
+// Sizes of pieces of a frame's stream, in bytes.
+const (
+	block = 64
+	// stretch is what salsa makes at a time when it can, at the price of two single blocks.
+	stretch = 4 * block
+	authKey = 32 // the beginning of the stream is the key of the tag
+	// piece of a large frame is encrypted and authenticated before the next, while the cache has it.
+	piece = 32 * stretch
+)
+
 // stream is the second step of XSalsa20, of one direction of a connection.
 type stream struct {
 	key   [32]byte
 	count [16]byte // the frame's counter, and that of blocks
 	last  uint64   // the frame's counter that was used last
-	block [64]byte // the first of a frame's stream: the key of its tag, and what the data begins with
-	auth  [32]byte
+	ahead [stretch]byte
 	tag   [tagSize]byte
 }
 
@@ -56,11 +69,53 @@ func (s *stream) init(shared *[KeySize]byte, prefix string, last uint64) {
 	s.last = last
 }
 
-// begin a frame's stream.
-func (s *stream) begin(n uint64) {
-	s.count = [16]byte{}
-	binary.BigEndian.PutUint64(s.count[:], n)
+// begin makes the beginning of a frame's stream in s.ahead, as far as n bytes of flags and data need it.
+func (s *stream) begin(counter uint64, n int) {
+	binary.BigEndian.PutUint64(s.count[:], counter)
+	s.make(0, authKey+n)
 }
+
+// make fills s.ahead with at least n bytes of the stream, n at most its size, from a block on.
+func (s *stream) make(first uint64, n int) {
+	switch {
+	case n <= block:
+		n = block
+	case n <= 2*block:
+		n = 2 * block
+	default:
+		n = stretch
+	}
+	binary.LittleEndian.PutUint64(s.count[8:], first)
+	clear(s.ahead[:n])
+	salsa.XORKeyStream(s.ahead[:n], s.ahead[:n], &s.count, &s.key)
+}
+
+// auth is the key of the frame's tag, until s.ahead is made anew.
+func (s *stream) auth() *[32]byte { return (*[authKey]byte)(s.ahead[:]) }
+
+// xor encrypts or decrypts src to dst: the same slice, or another one. It is a part of a frame that begins with a
+// block of the stream, and that goes on after it only if src is a multiple of blocks.
+func (s *stream) xor(dst, src []byte, first uint64) {
+	tail := len(src) % stretch
+	if tail <= 2*block {
+		tail = 0 // salsa makes few blocks as fast one by one
+	}
+	if whole := len(src) - tail; whole > 0 {
+		binary.LittleEndian.PutUint64(s.count[8:], first)
+		salsa.XORKeyStream(dst[:whole], src[:whole], &s.count, &s.key)
+		dst, src, first = dst[whole:], src[whole:], first+uint64(whole/block)
+	}
+	if tail > 0 {
+		s.make(first, tail)
+		subtle.XORBytes(dst, src, s.ahead[:])
+	}
+}
+
+// Format hides the key from every verb.
+func (*stream) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "cipher") }
+
+// LogValue hides the key from logs.
+func (*stream) LogValue() slog.Value { return slog.StringValue("cipher") }
 
 // Sealer seals the frames to a peer, in their order. It is for one goroutine.
 type Sealer struct{ stream }
@@ -84,27 +139,34 @@ func (s *Sealer) AppendMessage(dst []byte, flags byte, body []byte) []byte {
 	dst = slices.Grow(dst, size)[:at+size]
 	frame := dst[at:]
 
-	// The stream begins with 32 bytes that are the key of the tag. They are made where the name, the counter and the tag
-	// will be, in one go with the data.
-	clear(frame[:beforeBox+tagSize])
-	frame[beforeBox+tagSize] = 0
-	if flags&FlagMore != 0 {
-		frame[beforeBox+tagSize] |= sealedMore
-	}
-	if flags&FlagCommand != 0 {
-		frame[beforeBox+tagSize] |= sealedCommand
-	}
-	copy(frame[SealedOverhead:], body)
 	s.last++
-	s.begin(s.last)
-	salsa.XORKeyStream(frame, frame, &s.count, &s.key)
-	copy(s.auth[:], frame)
-	poly1305.Sum(&s.tag, frame[beforeBox+tagSize:], &s.auth)
-
 	copy(frame, messageName)
 	binary.BigEndian.PutUint64(frame[len(messageName):], s.last)
+	box := frame[beforeFlags:]
+	box[0] = toSealed(flags)
+	s.begin(s.last, len(box))
+	box[0] ^= s.ahead[authKey]
+	n := subtle.XORBytes(box[1:], body, s.ahead[authKey+1:])
+	if len(body) > n {
+		s.sealRest(box, box[1+n:], body[n:])
+	} else {
+		poly1305.Sum(&s.tag, box, s.auth())
+	}
 	copy(frame[beforeBox:], s.tag[:])
 	return dst
+}
+
+// sealRest encrypts what of a body goes beyond s.ahead, to rest, which is the end of box; and makes the box's tag.
+func (s *Sealer) sealRest(box, rest, body []byte) {
+	mac := poly1305.New(s.auth())
+	_, _ = mac.Write(box[:len(box)-len(rest)])
+	for first := uint64(stretch / block); len(body) > 0; first += piece / block {
+		n := min(len(body), piece)
+		s.xor(rest[:n], body[:n], first)
+		_, _ = mac.Write(rest[:n])
+		rest, body = rest[n:], body[n:]
+	}
+	mac.Sum(s.tag[:0])
 }
 
 // Opener opens the frames of a peer, in their order. It is for one goroutine.
@@ -120,8 +182,9 @@ func newOpener(shared *[KeySize]byte, server bool, last uint64) *Opener {
 	return o
 }
 
-// Open opens the body of a frame where it lies: data is what is left of body behind its first SealedOverhead bytes. Where
-// it fails nothing was changed. flags are FlagMore, FlagCommand or 0.
+// Open opens the body of a frame where it lies: data is what is left of body behind its first SealedOverhead bytes. flags are
+// FlagMore, FlagCommand or 0. Errors are ErrNotSealed, ErrReplayed, ErrForged and ErrFlags; body has nothing of use
+// then, and the connection has to end: there is no way to go on after a frame that is missing.
 func (o *Opener) Open(body []byte) (flags byte, data []byte, err error) {
 	if len(body) < SealedOverhead || string(body[:len(messageName)]) != messageName {
 		return 0, nil, ErrNotSealed
@@ -130,30 +193,57 @@ func (o *Opener) Open(body []byte) (flags byte, data []byte, err error) {
 	if n <= o.last {
 		return 0, nil, ErrReplayed
 	}
-	o.begin(n)
-	clear(o.block[:])
-	salsa.XORKeyStream(o.block[:], o.block[:], &o.count, &o.key)
-	copy(o.auth[:], o.block[:])
-	sealed := body[beforeBox+tagSize:]
-	copy(o.tag[:], body[beforeBox:])
-	if !poly1305.Verify(&o.tag, sealed, &o.auth) {
+	box := body[beforeFlags:]
+	o.begin(n, len(box))
+	if len(box) <= stretch-authKey {
+		copy(o.tag[:], body[beforeBox:])
+		if !poly1305.Verify(&o.tag, box, o.auth()) {
+			return 0, nil, ErrForged
+		}
+		subtle.XORBytes(box, box, o.ahead[authKey:])
+	} else if !o.openLong(box, body[beforeBox:beforeFlags]) {
 		return 0, nil, ErrForged
 	}
 	o.last = n
-	first := min(len(sealed), 32)
-	subtle.XORBytes(sealed[:first], sealed[:first], o.block[32:])
-	if len(sealed) > first {
-		o.count[8] = 1 // blocks are counted from the low byte on
-		salsa.XORKeyStream(sealed[first:], sealed[first:], &o.count, &o.key)
+	flags, err = fromSealed(box[0])
+	return flags, box[1:], err
+}
+
+// openLong decrypts a box that goes beyond o.ahead, and verifies its tag on the way.
+func (o *Opener) openLong(box, tag []byte) bool {
+	mac := poly1305.New(o.auth())
+	n := stretch - authKey
+	_, _ = mac.Write(box[:n])
+	subtle.XORBytes(box[:n], box[:n], o.ahead[authKey:])
+	for first := uint64(stretch / block); len(box) > n; first += piece / block {
+		box = box[n:]
+		n = min(len(box), piece)
+		_, _ = mac.Write(box[:n])
+		o.xor(box[:n], box[:n], first)
 	}
-	if sealed[0]&(sealedMore|sealedCommand) == sealedMore|sealedCommand {
-		return 0, nil, ErrFlags
+	return mac.Verify(tag)
+}
+
+func toSealed(flags byte) (sealed byte) {
+	if flags&FlagMore != 0 {
+		sealed |= sealedMore
 	}
-	if sealed[0]&sealedMore != 0 {
+	if flags&FlagCommand != 0 {
+		sealed |= sealedCommand
+	}
+	return sealed
+}
+
+// fromSealed passes over bits that RFC 26 keeps for later, as libzmq does.
+func fromSealed(sealed byte) (flags byte, err error) {
+	if sealed&sealedMore != 0 {
 		flags |= FlagMore
 	}
-	if sealed[0]&sealedCommand != 0 {
+	if sealed&sealedCommand != 0 {
 		flags |= FlagCommand
 	}
-	return flags, sealed[1:], nil
+	if flags == FlagMore|FlagCommand {
+		return 0, ErrFlags
+	}
+	return flags, nil
 }
