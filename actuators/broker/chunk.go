@@ -11,7 +11,7 @@ type chunk struct {
 	buf  []byte
 	refs atomic.Int32
 	from *pools
-	size int // index in pools
+	size int // index in pools.bySize; -1 for one that is not kept
 }
 
 // The sizes of chunks: for a connection that says little, for one that says much, and for large frames.
@@ -23,7 +23,10 @@ const (
 )
 
 // pools keep chunks that nobody holds, by size. The garbage collector clears them in time.
-type pools [4]sync.Pool
+type pools struct {
+	bySize [4]sync.Pool
+	held   *atomic.Int64 // counts chunks that somebody holds; nil, except in tests
+}
 
 func sizeClass(n int) int {
 	switch {
@@ -44,16 +47,16 @@ var classBytes = [...]int{smallChunk, mediumChunk, largeChunk, hugeChunk}
 // get returns a chunk of at least n bytes, held once.
 func (p *pools) get(n int) *chunk {
 	i := sizeClass(n)
+	var c *chunk
 	if i < 0 {
-		c := &chunk{buf: make([]byte, n), size: -1} // too large to be kept
-		c.refs.Store(1)
-		return c
-	}
-	c, _ := p[i].Get().(*chunk)
-	if c == nil {
+		c = &chunk{buf: make([]byte, n), from: p, size: -1} // too large to be kept
+	} else if c, _ = p.bySize[i].Get().(*chunk); c == nil {
 		c = &chunk{buf: make([]byte, classBytes[i]), from: p, size: i}
 	}
 	c.refs.Store(1)
+	if p.held != nil {
+		p.held.Add(1)
+	}
 	return c
 }
 
@@ -61,8 +64,17 @@ func (c *chunk) hold() { c.refs.Add(1) }
 
 // release gives up one hold.
 func (c *chunk) release() {
-	if c.refs.Add(-1) == 0 && c.from != nil {
-		c.from[c.size].Put(c)
+	switch n := c.refs.Add(-1); {
+	case n > 0:
+		return
+	case n < 0:
+		panic("broker: a chunk was released more often than held")
+	}
+	if c.from.held != nil {
+		c.from.held.Add(-1)
+	}
+	if c.size >= 0 {
+		c.from.bySize[c.size].Put(c)
 	}
 }
 
