@@ -4,16 +4,16 @@ GO ?= go
 BIN := bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/zeekrec/zeekrec/cmd/internal/cli.version=$(VERSION)
-# The go command leaves testdata out of ./..., so the stand-in for Zeek is named.
-PACKAGES := ./... ./testdata/zeek/...
+# The go command leaves testdata out of ./..., so the stand-in for Zeek and the comparison of brokers are named.
+PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/...
 # golangci-lint is run from its module, at the version that the configuration was written for.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 DEMO_STATE ?= $(CURDIR)/$(BIN)/demo-state
 
-.PHONY: help build standin demo test race fuzz bench lint e2e arrows clean
+.PHONY: help build standin demo test race fuzz bench bench-broker lint e2e arrows clean
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 build: ## bin/zeekrec, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/zeekrec ./cmd/zeekrec
@@ -32,6 +32,11 @@ fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 
 bench: ## the benchmarks of planning and reconciling
 	$(GO) test -run '^$$' -bench . -benchmem ./reconciler/...
+
+bench-broker: build ## the broker beside libzmq's proxy on one load; ARGS=--quick for less (testdata/brokerbench)
+	testdata/brokerbench/build $(BIN)/bench
+	$(GO) build -o $(BIN)/bench/brokerbench ./testdata/brokerbench
+	$(BIN)/bench/brokerbench --bin $(BIN)/bench --zeekrec $(BIN)/zeekrec $(ARGS)
 
 e2e: build standin ## the long proof: with a real Zeek where there is one, and by the clock
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2E' ./cmd/zeekrec
