@@ -63,6 +63,9 @@ func encryption(keys []string) string {
 	if len(keys) == 0 {
 		return "not encrypted"
 	}
+	if len(keys) == 1 {
+		return "encrypted"
+	}
 	return fmt.Sprintf("encrypted, %d keys accepted", len(keys))
 }
 
