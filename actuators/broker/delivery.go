@@ -7,23 +7,27 @@ import (
 // delivery hands the messages of one publisher to their subscribers, a batch at a time. It belongs to the
 // goroutine that reads them.
 type delivery struct {
-	gen    uint64
-	routes map[string]*route
-	last   *route // of the message before
+	gen        uint64
+	routes     map[string]*route
+	routeBytes int    // of their topics
+	last       *route // of the message before
 
 	segments []segment
 	ends     []int // of all messages of the batch, in the chunk
 	touched  []*subscriber
-	marks    []uint32 // by slot: the batch that touched it
-	batch    uint32
+	marks    []uint64 // by slot: the batch that touched it
+	batch    uint64
 	late     []remainder
 	credit   time.Duration // how long it may still wait for subscribers
 	earned   time.Time
 	timer    *time.Timer
 }
 
-// maxRoutes is how many topics a publisher's routes are remembered for.
-const maxRoutes = 4096
+// Bounds of the topics that a publisher's routes are remembered for: their number, and bytes in all.
+const (
+	maxRoutes     = 4096
+	maxRouteBytes = 1 << 20
+)
 
 // route is where the messages of one topic go to.
 type route struct {
@@ -50,8 +54,13 @@ type remainder struct {
 	seg segment
 }
 
-// add notes a message of the chunk that is being read.
+// add notes a message of the chunk that is being read. What was subscribed to before the message was read
+// counts: a publisher may speak because of it.
 func (d *delivery) add(p *publisher, topic []byte, from, to int) {
+	if len(d.segments) == 0 {
+		d.refresh(p.b)
+	}
+	topic = matchable(topic)
 	r := d.last
 	if r == nil || len(topic) != len(r.topic) || string(topic) != r.topic {
 		if r = d.routes[string(topic)]; r == nil {
@@ -74,7 +83,7 @@ func (d *delivery) add(p *publisher, topic []byte, from, to int) {
 // there is a newer one, what was noted so far is handed on first.
 func (d *delivery) newRoute(b *Broker, topic []byte, flush func()) *route {
 	b.mu.Lock()
-	if g := b.generation.Load(); g != d.gen || len(d.routes) >= maxRoutes {
+	if g := b.generation.Load(); g != d.gen || len(d.routes) >= maxRoutes || d.routeBytes >= maxRouteBytes {
 		b.mu.Unlock()
 		flush()
 		b.mu.Lock()
@@ -90,7 +99,18 @@ func (d *delivery) newRoute(b *Broker, topic []byte, flush func()) *route {
 	}
 	r.class = b.counters.class(topic)
 	d.routes[r.topic] = r
+	d.routeBytes += len(r.topic)
 	return r
+}
+
+// matchable is what of a topic can be subscribed to.
+func matchable(topic []byte) []byte { return topic[:min(len(topic), maxTopic)] }
+
+// refresh forgets routes of an older generation of subscriptions. It must not be called while messages are noted.
+func (d *delivery) refresh(b *Broker) {
+	if g := b.generation.Load(); g != d.gen {
+		d.renew(g)
+	}
 }
 
 func (d *delivery) renew(gen uint64) {
@@ -98,7 +118,7 @@ func (d *delivery) renew(gen uint64) {
 		d.routes = map[string]*route{}
 	}
 	clear(d.routes)
-	d.last, d.gen = nil, gen
+	d.last, d.gen, d.routeBytes = nil, gen, 0
 }
 
 // flush hands on the messages that were noted. It returns when each is in its queues, or was dropped.
@@ -130,9 +150,7 @@ func (d *delivery) flush(l *link, c *chunk) {
 	}
 	d.settle(l, c, lim)
 	d.segments, d.ends = d.segments[:0], d.ends[:0]
-	if b.generation.Load() != d.gen {
-		d.renew(b.generation.Load())
-	}
+	d.refresh(b) // lets go of subscribers that have left
 }
 
 // put gives one subscriber what is for it. What finds no room is kept for settle, and everything behind it.
@@ -210,9 +228,8 @@ func (d *delivery) settle(l *link, c *chunk, lim limits) {
 func (d *delivery) whole(l *link, topic []byte, parts []span, size int) {
 	b := l.b
 	lim := b.limits()
-	if b.generation.Load() != d.gen || d.routes == nil {
-		d.renew(b.generation.Load())
-	}
+	d.refresh(b)
+	topic = matchable(topic)
 	r := d.routes[string(topic)]
 	if r == nil {
 		r = d.newRoute(b, topic, func() {})

@@ -158,7 +158,7 @@ func (p *publisher) roomForSealed(n int) error {
 // keepTopic copies the topic of a message that is about to be spread over several chunks.
 func (p *publisher) keepTopic() {
 	if p.frame > 0 && len(p.large.parts) == 0 {
-		p.large.topic = append(p.large.topic[:0], p.c.buf[p.topic[0]:p.topic[1]]...)
+		p.large.topic = append(p.large.topic[:0], matchable(p.c.buf[p.topic[0]:p.topic[1]])...)
 	}
 }
 
@@ -187,7 +187,7 @@ func (p *publisher) openedLarge(in *sealedReader, at int, body []byte) error {
 		return err
 	}
 	if p.frame == 0 {
-		p.large.topic = append(p.large.topic[:0], data[:min(len(data), maxTopic)]...)
+		p.large.topic = append(p.large.topic[:0], matchable(data)...)
 	}
 	p.frame++
 	if flags&zmtp.FlagMore != 0 {
