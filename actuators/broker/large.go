@@ -11,16 +11,38 @@ type large struct {
 	topic []byte // a copy
 }
 
+// maxParts is far more than a message of MaxMessage takes: a command between two frames ends a part, and
+// whoever sends one after each byte is up to no good.
+const maxParts = 1 << 16
+
 func (l *large) add(c *chunk, from, to int) error {
 	if to > from {
 		c.hold()
 		l.parts = append(l.parts, span{c: c, from: from, to: to})
 		l.size += to - from
 	}
-	if l.size > MaxMessage {
+	if l.size > MaxMessage || len(l.parts) > maxParts {
 		return errTooLarge
 	}
 	return nil
+}
+
+// gather appends n bytes of the message, from the one at on, to dst.
+func (l *large) gather(dst []byte, at, n int) []byte {
+	for i := range l.parts {
+		b := l.parts[i].bytes()
+		if at >= len(b) {
+			at -= len(b)
+			continue
+		}
+		b = b[at:min(len(b), at+n)]
+		dst = append(dst, b...)
+		at = 0
+		if n -= len(b); n == 0 {
+			break
+		}
+	}
+	return dst
 }
 
 // reset gives the pieces up, and keeps the memory for the next one.
@@ -36,11 +58,9 @@ func (p *publisher) readLarge() error {
 	defer l.reset()
 	begun := p.frame > 0
 	if begun {
-		l.topic = append(l.topic, p.c.buf[p.topic[0]:p.topic[1]]...)
-	} else if _, _, n, _ := zmtp.ParseHeader(p.c.buf[p.scan:p.end]); n > 0 {
-		// The topic itself is what is so large. It begins with what can be matched.
-		l.topic = append(l.topic, p.c.buf[p.scan+n:p.end]...)
+		l.topic = append(l.topic, matchable(p.c.buf[p.topic[0]:p.topic[1]])...)
 	}
+	head, topic := 0, 0 // of the first frame, where the topic itself is what is so large
 	for {
 		left, more, ok, err := p.nextFrame(l)
 		if err != nil {
@@ -48,6 +68,9 @@ func (p *publisher) readLarge() error {
 		}
 		if !ok {
 			continue
+		}
+		if !begun {
+			begun, head, topic = true, p.scan-p.start, min(left, maxTopic)
 		}
 		if err := p.body(l, left); err != nil {
 			return err
@@ -59,6 +82,9 @@ func (p *publisher) readLarge() error {
 			return err
 		}
 		p.start, p.frame, p.need = p.scan, 0, 0
+		if topic > 0 {
+			l.topic = l.gather(l.topic, head, topic)
+		}
 		p.whole(&p.link, l.topic, l.parts, l.size)
 		if err := p.parse(); err != nil {
 			return err
