@@ -39,6 +39,8 @@ type queue struct {
 	control int
 	waiting int  // who want room
 	full    bool // until it is half empty: whoever waits shall not be let in for a message at a time
+	extra   int  // bytes of a message that is too large for the limit, and stands outside of it: there is one at a time
+	extraAt uint64
 	asleep  bool
 	closed  bool
 	sent    Counts
@@ -64,12 +66,16 @@ func (q *queue) put(c *chunk, from int, ends []int, lim limits) (taken int, wake
 	if lim.msgs > 0 {
 		n = min(n, max(0, lim.msgs-q.msgs))
 	}
-	if lim.bytes > 0 && n > 0 && q.bytes+ends[n-1]-from > lim.bytes {
-		free := lim.bytes - q.bytes + from
-		n = sort.SearchInts(ends[:n], free+1)
-		if n == 0 && q.msgs == 0 {
-			n = 1 // one always finds room
+	if lim.bytes > 0 && n > 0 && q.bytes+ends[n-1]-from > lim.bytes+q.extra {
+		fit := func() int { return sort.SearchInts(ends[:n], lim.bytes+q.extra-q.bytes+from+1) }
+		i, begin := fit(), from
+		if i > 0 {
+			begin = ends[i-1]
 		}
+		if i < n && q.outside(ends[i]-begin, i, lim) {
+			i = fit()
+		}
+		n = i
 	}
 	q.full = n < len(ends)
 	if n == 0 {
@@ -87,7 +93,7 @@ func (q *queue) putWhole(parts []span, size int, lim limits) (taken, wake bool) 
 	if q.closed {
 		return true, false
 	}
-	if q.msgs > 0 && (q.full || lim.msgs > 0 && q.msgs >= lim.msgs || lim.bytes > 0 && q.bytes+size > lim.bytes) {
+	if q.full || lim.msgs > 0 && q.msgs >= lim.msgs || lim.bytes > 0 && q.bytes+size > lim.bytes+q.extra && !q.outside(size, 0, lim) {
 		q.full = true
 		return false, false
 	}
@@ -99,6 +105,18 @@ func (q *queue) putWhole(parts []span, size int, lim limits) (taken, wake bool) 
 	q.msgs++
 	q.bytes += size
 	return true, q.rouse()
+}
+
+// outside reports whether a message that exceeds the limit of bytes is let in nevertheless, and stands outside of the limit
+// until it is written: one at a time, of those that do not fit into the half that is free before anybody is let in
+// again. Else a message beyond the limit would never pass a subscriber that is busy, and, let in, would keep out
+// whatever follows it. ahead is how many are about to be put before it.
+func (q *queue) outside(size, ahead int, lim limits) bool {
+	if q.extra > 0 || size <= lim.bytes/2 {
+		return false
+	}
+	q.extra, q.extraAt = size, q.sent.Messages+uint64(q.msgs+ahead+1)
+	return true
 }
 
 // putControl appends a command. False: too much waits already, and the peer is not worth waiting for.
@@ -190,7 +208,10 @@ func (q *queue) wrote(msgs, bytes int, lim limits) {
 	q.bytes -= bytes
 	q.sent.Messages += uint64(msgs)
 	q.sent.Bytes += uint64(bytes)
-	if q.full && (lim.msgs == 0 || q.msgs <= lim.msgs/2) && (lim.bytes == 0 || q.bytes <= lim.bytes/2) {
+	if q.extra > 0 && q.sent.Messages >= q.extraAt {
+		q.extra = 0
+	}
+	if q.full && (lim.msgs == 0 || q.msgs <= lim.msgs/2) && (lim.bytes == 0 || q.bytes <= lim.bytes/2+q.extra) {
 		q.full = false
 	}
 	signal := q.waiting > 0 && !q.full
