@@ -11,6 +11,7 @@ import (
 	"github.com/oklog/run"
 
 	"github.com/zeekrec/zeekrec/actuators/agent"
+	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
 	"github.com/zeekrec/zeekrec/desired/source"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
@@ -82,9 +83,10 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	if err := bind(ctx, j, state, cfg); err != nil {
 		return nil, err
 	}
+	ks := keys.Open(cfg.StateDir)
 	a, err := agent.New(agent.Config{
 		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
-		Version: cfg.Version, Log: cfg.Log.With("part", "agent"),
+		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: keyring{ks},
 	})
 	if err != nil {
 		return nil, err
@@ -96,7 +98,7 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	}
 	m.Engine = engine.New(engine.Config{
 		Source: cfg.Source, Observations: m.seen, Look: m.folder.Sync, Agents: &agents{agent: a, instance: cfg.Instance},
-		Journal: j, State: state, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
+		Journal: j, Keys: ks, State: state, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
 		HoldsOnly: cfg.AnyZeek,
 	})
 	return m, nil

@@ -1,0 +1,50 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/zeekrec/zeekrec/actuators/agent"
+	"github.com/zeekrec/zeekrec/actuators/broker"
+	"github.com/zeekrec/zeekrec/actuators/broker/admin"
+	"github.com/zeekrec/zeekrec/desired/launch"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// brokerControl is the admin socket of a broker in the agent's words.
+type brokerControl struct{ client *admin.Client }
+
+// reachBroker is agent.Config.Brokers.
+func reachBroker(socket string) agent.BrokerControl { return brokerControl{admin.Dial(socket)} }
+
+// Status asks the broker.
+func (c brokerControl) Status(ctx context.Context) (agent.BrokerStatus, error) {
+	s, err := c.client.Status(ctx, false)
+	if err != nil {
+		return agent.BrokerStatus{}, err
+	}
+	out := agent.BrokerStatus{Version: s.Version, PID: s.PID}
+	for _, m := range s.Members {
+		out.Members = append(out.Members, observed.Member{Name: m.Name, Host: m.Host, PID: m.PID})
+	}
+	return out, nil
+}
+
+// Apply changes settings and keys.
+func (c brokerControl) Apply(ctx context.Context, settings []byte, keys []launch.CurveKeys) error {
+	var s broker.Settings
+	if err := json.Unmarshal(settings, &s); err != nil {
+		return fmt.Errorf("cannot understand the broker's settings: %w", err)
+	}
+	ks := make([]admin.Keys, len(keys)) // none is an empty list: then it does not encrypt
+	for i, k := range keys {
+		ks[i] = admin.Keys{ServerPublic: k.ServerPublic, ServerSecret: k.ServerSecret, ClientPublic: k.ClientPublic}
+	}
+	return c.client.Apply(ctx, s, ks)
+}
+
+// Dead says that a node's process has ended.
+func (c brokerControl) Dead(ctx context.Context, node string, pid int) error {
+	return c.client.Dead(ctx, node, pid)
+}
