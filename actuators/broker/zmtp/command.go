@@ -16,8 +16,10 @@ const (
 	commandPong      = "PONG"
 )
 
-// maxContext of a PING, in bytes (RFC 37: ping-context).
-const maxContext = 16
+const (
+	maxContext = 16 // of a PING, in bytes (RFC 37: ping-context)
+	ttlUnit    = time.Second / 10
+)
 
 // What is wrong with a command.
 var (
@@ -74,11 +76,11 @@ func AppendLegacySubscription(dst []byte, subscribe bool, topic []byte) []byte {
 }
 
 // AppendPing appends the frame of a PING. Its receiver may take the sender for dead when it hears nothing for
-// ttl, which is rounded down to tenths of a second; 0 is no limit. The context comes back with the PONG.
+// ttl, which is rounded up to tenths of a second, and is at most 6553.5 s; 0 is no limit. The context comes back with
+// the PONG, 16 bytes of it at most.
 func AppendPing(dst []byte, ttl time.Duration, context []byte) []byte {
-	tenths := min(ttl/(100*time.Millisecond), 1<<16-1)
 	var b [2]byte
-	binary.BigEndian.PutUint16(b[:], uint16(max(0, tenths)))
+	binary.BigEndian.PutUint16(b[:], tenths(ttl))
 	return appendCommandFrame(dst, commandPing, b[:], context[:min(len(context), maxContext)])
 }
 
@@ -90,5 +92,14 @@ func ParsePing(data []byte) (ttl time.Duration, context []byte, err error) {
 	if len(data) < 2 || len(data) > 2+maxContext {
 		return 0, nil, ErrPing
 	}
-	return time.Duration(binary.BigEndian.Uint16(data)) * 100 * time.Millisecond, data[2:], nil
+	return time.Duration(binary.BigEndian.Uint16(data)) * ttlUnit, data[2:], nil
+}
+
+// tenths rounds up: a short limit must not become none.
+func tenths(ttl time.Duration) uint16 {
+	const most = 1<<16 - 1
+	if ttl >= most*ttlUnit {
+		return most
+	}
+	return uint16((max(0, ttl) + ttlUnit - 1) / ttlUnit)
 }

@@ -1,13 +1,15 @@
 package zmtp
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
 	"io"
 
+	"golang.org/x/crypto/curve25519"
 	"golang.org/x/crypto/nacl/box"
-	"golang.org/x/crypto/nacl/secretbox"
+	"golang.org/x/crypto/salsa20/salsa"
 )
 
 // Names and sizes of CurveZMQ (RFC 26), in bytes, without the names.
@@ -17,7 +19,7 @@ const (
 	commandInitiate = "INITIATE"
 
 	helloSize       = 2 + 72 + KeySize + 8 + 64 + box.Overhead
-	cookieSize      = 16 + 2*KeySize + secretbox.Overhead
+	cookieSize      = 16 + 2*KeySize + box.Overhead
 	welcomeSize     = 16 + KeySize + cookieSize + box.Overhead
 	vouchSize       = 2*KeySize + box.Overhead
 	initiateMinimum = cookieSize + 8 + KeySize + 16 + vouchSize + box.Overhead
@@ -27,7 +29,6 @@ const (
 const (
 	nonceHello    = "CurveZMQHELLO---"
 	nonceWelcome  = "WELCOME-"
-	nonceCookie   = "COOKIE--"
 	nonceInitiate = "CurveZMQINITIATE"
 	nonceVouch    = "VOUCH---"
 	nonceReady    = "CurveZMQREADY---"
@@ -41,9 +42,32 @@ func nonce(prefix string, rest []byte) *[24]byte {
 
 func counter(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-func (k *Key) array() *[KeySize]byte { return (*[KeySize]byte)(k) }
+// shared is what two keys have in common: the key of all boxes between them. It is box.Precompute of nacl, except that a
+// public key that has something in common with nobody, and so would give everybody the same, is refused.
+type shared [KeySize]byte
 
-var errBox = refuse("key", "a box that its key does not open")
+func share(public, secret *Key) (*shared, error) {
+	point, err := curve25519.X25519(secret[:], public[:])
+	if err != nil {
+		return nil, refuse("key", "a public key that fits every secret one")
+	}
+	var s shared
+	salsa.HSalsa20((*[KeySize]byte)(&s), &[16]byte{}, (*[KeySize]byte)(point), &salsa.Sigma)
+	return &s, nil
+}
+
+// seal appends a box.
+func (s *shared) seal(dst, plain []byte, n *[24]byte) []byte {
+	return box.SealAfterPrecomputation(dst, plain, n, (*[KeySize]byte)(s))
+}
+
+func (s *shared) open(sealed []byte, n *[24]byte) ([]byte, error) {
+	plain, ok := box.OpenAfterPrecomputation(nil, sealed, n, (*[KeySize]byte)(s))
+	if !ok {
+		return nil, refuse("key", "a box that its key does not open")
+	}
+	return plain, nil
+}
 
 // curveServer is the server's half of the handshake, after the greeting.
 func curveServer(rw io.ReadWriter, cfg *ServerConfig, ring Keyring) (*Peer, error) {
@@ -55,7 +79,7 @@ func curveServer(rw io.ReadWriter, cfg *ServerConfig, ring Keyring) (*Peer, erro
 	if err != nil {
 		return nil, err
 	}
-	server, client, last, err := openHello(hello, ring.Servers)
+	h, err := openHello(hello, ring.Servers)
 	if err != nil {
 		return nil, err
 	}
@@ -63,10 +87,12 @@ func curveServer(rw io.ReadWriter, cfg *ServerConfig, ring Keyring) (*Peer, erro
 	if err != nil {
 		return nil, err
 	}
-	welcome, cookie, err := welcomeFor(random, client, temporary, server)
-	if err != nil {
+	var r [16 + cookieSize]byte
+	if _, err := io.ReadFull(random, r[:]); err != nil {
 		return nil, err
 	}
+	n, cookie := r[:16], r[16:]
+	welcome := h.shared.seal(n[:16:16], append(temporary.Public[:], cookie...), nonce(nonceWelcome, n))
 	if _, err := rw.Write(appendCommandFrame(nil, commandWelcome, welcome)); err != nil {
 		return nil, err
 	}
@@ -74,97 +100,99 @@ func curveServer(rw io.ReadWriter, cfg *ServerConfig, ring Keyring) (*Peer, erro
 	if err != nil {
 		return nil, err
 	}
+	// The cookie could keep the server's state at the client. Here the connection keeps it, and the cookie, some
+	// random bytes, only has to come back.
 	if subtle.ConstantTimeCompare(initiate[:cookieSize], cookie) != 1 {
 		return nil, refuse("protocol", "another cookie than it was given")
 	}
+	both, err := share(&h.client, &temporary.Secret)
+	if err != nil {
+		return nil, err
+	}
 	p := &Peer{}
-	meta, n, err := openInitiate(initiate, client, temporary, server, last, p)
+	data, last, err := openInitiate(initiate[cookieSize:], h, both, &temporary.Secret, &p.ClientKey)
 	if err != nil {
 		return nil, err
 	}
 	if !isAllowed(p.ClientKey, ring.Clients) {
 		return nil, refuse("key", "a client's key that is not among those allowed")
 	}
-	if p.SocketType, p.Identity, err = parseMetadata(meta); err != nil {
+	if err := p.describe(data, cfg.Accept, false); err != nil {
 		return nil, err
 	}
-	if err := fits(p.SocketType, cfg.Accept); err != nil {
-		return nil, err
-	}
-	ready := counter(1)
-	ready = box.Seal(ready, metadata(nil, cfg.SocketType, ""), nonce(nonceReady, counter(1)), client.array(), temporary.Secret.array())
+	ready := both.seal(counter(1), metadata(nil, cfg.SocketType, ""), nonce(nonceReady, counter(1)))
 	if _, err := rw.Write(appendCommandFrame(nil, commandReady, ready)); err != nil {
 		return nil, err
 	}
-	var shared [KeySize]byte
-	box.Precompute(&shared, client.array(), temporary.Secret.array())
-	p.Seal = newSealer(&shared, true, 1)
-	p.Open = newOpener(&shared, true, n)
+	p.Seal = newSealer((*[KeySize]byte)(both), true, 1)
+	p.Open = newOpener((*[KeySize]byte)(both), true, last)
 	return p, nil
 }
 
-// openHello finds the server's key that a client has boxed its HELLO for, and with it the client's
-// temporary key and the nonce that it has used.
-func openHello(hello []byte, servers []KeyPair) (server KeyPair, client Key, last uint64, err error) {
-	if hello[0] != 1 || hello[1] != 0 {
-		return server, client, 0, refuse("version", "another version of CurveZMQ than 1.0")
-	}
-	for _, b := range hello[2:74] {
-		if b != 0 { // they make a HELLO longer than its answer: nobody can be flooded by way of this server
-			return server, client, 0, refuse("protocol", "a HELLO with something where nothing belongs")
-		}
-	}
-	copy(client[:], hello[74:])
-	rest := hello[74+KeySize:]
-	last = binary.BigEndian.Uint64(rest)
-	for _, s := range servers {
-		if plain, ok := box.Open(nil, rest[8:], nonce(nonceHello, rest[:8]), client.array(), s.Secret.array()); ok {
-			for _, b := range plain {
-				if b != 0 {
-					return server, client, 0, errBox
-				}
-			}
-			return s, client, last, nil
-		}
-	}
-	return server, client, 0, refuse("key", "a HELLO for another server's key")
+// hello is what a HELLO has told.
+type hello struct {
+	server Key // the server's public key that it is for
+	client Key // the client's temporary one
+	shared *shared
+	last   uint64 // the counter that was used in it
 }
 
-// welcomeFor makes the data of a WELCOME. The cookie could keep the server's state for it; here the connection does,
-// and the cookie only has to come back.
-func welcomeFor(random io.Reader, client Key, temporary, server KeyPair) (welcome, cookie []byte, err error) {
-	var r [32 + KeySize]byte // two nonces, and a key that is used once
-	if _, err := io.ReadFull(random, r[:]); err != nil {
-		return nil, nil, err
+// openHello finds the server's key that a client has boxed its HELLO for.
+func openHello(data []byte, servers []KeyPair) (*hello, error) {
+	if data[0] != 1 || data[1] != 0 {
+		return nil, refuse("version", "another version of CurveZMQ than 1.0")
 	}
-	cookie = append(cookie, r[:16]...)
-	var key [KeySize]byte
-	copy(key[:], r[32:])
-	cookie = secretbox.Seal(cookie, append(client[:], temporary.Secret[:]...), nonce(nonceCookie, r[:16]), &key)
-	welcome = append(welcome, r[16:32]...)
-	plain := append(append([]byte(nil), temporary.Public[:]...), cookie...)
-	return box.Seal(welcome, plain, nonce(nonceWelcome, r[16:32]), client.array(), server.Secret.array()), cookie, nil
+	const padding = 72 // it makes a HELLO longer than its answer: nobody can be flooded by way of this server
+	var zeros [padding]byte
+	if !bytes.Equal(data[2:2+padding], zeros[:]) {
+		return nil, refuse("protocol", "a HELLO with something where nothing belongs")
+	}
+	h := &hello{client: Key(data[2+padding:])}
+	rest := data[2+padding+KeySize:]
+	h.last = binary.BigEndian.Uint64(rest)
+	for i := range servers {
+		var err error
+		if h.shared, err = share(&h.client, &servers[i].Secret); err != nil {
+			return nil, err
+		}
+		plain, err := h.shared.open(rest[8:], nonce(nonceHello, rest[:8]))
+		if err != nil {
+			continue
+		}
+		if !bytes.Equal(plain, zeros[:64]) {
+			return nil, refuse("protocol", "a HELLO with something in its box")
+		}
+		h.server = servers[i].Public
+		return h, nil
+	}
+	return nil, refuse("key", "a HELLO for another server's key")
 }
 
-// openInitiate verifies that the client has the secret of its long-term key, and that it means this very
-// connection and server. It sets p.ClientKey, and returns the metadata and the nonce that was used.
-func openInitiate(initiate []byte, client Key, temporary, server KeyPair, last uint64, p *Peer) (meta []byte, n uint64, err error) {
-	rest := initiate[cookieSize:]
-	n = binary.BigEndian.Uint64(rest)
-	if n <= last {
+// openInitiate verifies that the client has the secret of its long-term key, and that it means this very connection
+// and server. data begins behind the cookie. It sets long, and returns the metadata and the counter that was used.
+func openInitiate(data []byte, h *hello, both *shared, temporary, long *Key) (metadata []byte, last uint64, err error) {
+	last = binary.BigEndian.Uint64(data)
+	if last <= h.last {
 		return nil, 0, refuse("protocol", "a nonce that was used before")
 	}
-	plain, ok := box.Open(nil, rest[8:], nonce(nonceInitiate, rest[:8]), client.array(), temporary.Secret.array())
-	if !ok {
-		return nil, 0, errBox
+	plain, err := both.open(data[8:], nonce(nonceInitiate, data[:8]))
+	if err != nil {
+		return nil, 0, err
 	}
-	copy(p.ClientKey[:], plain)
-	vouch := plain[KeySize:]
-	said, ok := box.Open(nil, vouch[16:16+vouchSize], nonce(nonceVouch, vouch[:16]), p.ClientKey.array(), temporary.Secret.array())
-	if !ok || subtle.ConstantTimeCompare(said[:KeySize], client[:]) != 1 || subtle.ConstantTimeCompare(said[KeySize:], server.Public[:]) != 1 {
-		return nil, 0, refuse("key", "a vouch that does not hold")
+	*long = Key(plain)
+	n, vouch := plain[KeySize:KeySize+16], plain[KeySize+16:][:vouchSize]
+	voucher, err := share(long, temporary)
+	if err != nil {
+		return nil, 0, err
 	}
-	return vouch[16+vouchSize:], n, nil
+	said, err := voucher.open(vouch, nonce(nonceVouch, n))
+	if err != nil {
+		return nil, 0, err
+	}
+	if subtle.ConstantTimeCompare(said, append(h.client[:], h.server[:]...)) != 1 {
+		return nil, 0, refuse("key", "a vouch for something else")
+	}
+	return plain[KeySize+16+vouchSize:], last, nil
 }
 
 // isAllowed looks at every key, whichever fits.
@@ -186,11 +214,13 @@ func curveClient(rw io.ReadWriter, cfg *ClientConfig) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := cfg.Curve
-	hello := make([]byte, 74, helloSize)
+	long, err := share(&cfg.Curve.Server, &temporary.Secret)
+	if err != nil {
+		return nil, err
+	}
+	hello := append(make([]byte, 74, helloSize), temporary.Public[:]...)
 	hello[0] = 1
-	hello = append(append(hello, temporary.Public[:]...), counter(1)...)
-	hello = box.Seal(hello, make([]byte, 64), nonce(nonceHello, counter(1)), k.Server.array(), temporary.Secret.array())
+	hello = long.seal(append(hello, counter(1)...), make([]byte, 64), nonce(nonceHello, counter(1)))
 	if _, err := rw.Write(appendCommandFrame(nil, commandHello, hello)); err != nil {
 		return nil, err
 	}
@@ -198,16 +228,20 @@ func curveClient(rw io.ReadWriter, cfg *ClientConfig) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, ok := box.Open(nil, welcome[16:], nonce(nonceWelcome, welcome[:16]), k.Server.array(), temporary.Secret.array())
-	if !ok {
-		return nil, errBox
-	}
-	var server Key // the temporary one
-	copy(server[:], plain)
-	initiate, err := initiateFor(random, cfg, plain[KeySize:], server, temporary)
+	plain, err := long.open(welcome[16:], nonce(nonceWelcome, welcome[:16]))
 	if err != nil {
 		return nil, err
 	}
+	server, cookie := Key(plain), plain[KeySize:] // the server's temporary key
+	both, err := share(&server, &temporary.Secret)
+	if err != nil {
+		return nil, err
+	}
+	content, err := initiateBox(random, cfg, &server, &temporary.Public)
+	if err != nil {
+		return nil, err
+	}
+	initiate := both.seal(append(cookie, counter(2)...), content, nonce(nonceInitiate, counter(2)))
 	if _, err := rw.Write(appendCommandFrame(nil, commandInitiate, initiate)); err != nil {
 		return nil, err
 	}
@@ -215,37 +249,31 @@ func curveClient(rw io.ReadWriter, cfg *ClientConfig) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta, ok := box.Open(nil, ready[8:], nonce(nonceReady, ready[:8]), server.array(), temporary.Secret.array())
-	if !ok {
-		return nil, errBox
-	}
-	p := &Peer{}
-	if p.SocketType, p.Identity, err = parseMetadata(meta); err != nil {
+	data, err := both.open(ready[8:], nonce(nonceReady, ready[:8]))
+	if err != nil {
 		return nil, err
 	}
-	if cfg.Accept != nil {
-		if err := fits(p.SocketType, cfg.Accept); err != nil {
-			return nil, err
-		}
+	p := &Peer{}
+	if err := p.describe(data, cfg.Accept, cfg.Accept == nil); err != nil {
+		return nil, err
 	}
-	var shared [KeySize]byte
-	box.Precompute(&shared, server.array(), temporary.Secret.array())
-	p.Seal = newSealer(&shared, false, 2)
-	p.Open = newOpener(&shared, false, binary.BigEndian.Uint64(ready))
+	p.Seal = newSealer((*[KeySize]byte)(both), false, 2)
+	p.Open = newOpener((*[KeySize]byte)(both), false, binary.BigEndian.Uint64(ready))
 	return p, nil
 }
 
-// initiateFor makes the data of an INITIATE.
-func initiateFor(random io.Reader, cfg *ClientConfig, cookie []byte, server Key, temporary KeyPair) ([]byte, error) {
+// initiateBox makes what the box of an INITIATE holds: who the client is, that it means this connection, and its metadata.
+func initiateBox(random io.Reader, cfg *ClientConfig, server, temporary *Key) ([]byte, error) {
 	k := cfg.Curve
+	voucher, err := share(server, &k.Client.Secret)
+	if err != nil {
+		return nil, err
+	}
 	var n [16]byte
 	if _, err := io.ReadFull(random, n[:]); err != nil {
 		return nil, err
 	}
 	plain := append(append([]byte(nil), k.Client.Public[:]...), n[:]...)
-	vouch := append(append([]byte(nil), temporary.Public[:]...), k.Server[:]...)
-	plain = box.Seal(plain, vouch, nonce(nonceVouch, n[:]), server.array(), k.Client.Secret.array())
-	plain = metadata(plain, cfg.SocketType, cfg.Identity)
-	out := append(append([]byte(nil), cookie...), counter(2)...)
-	return box.Seal(out, plain, nonce(nonceInitiate, counter(2)), server.array(), temporary.Secret.array()), nil
+	plain = voucher.seal(plain, append(temporary[:], k.Server[:]...), nonce(nonceVouch, n[:]))
+	return metadata(plain, cfg.SocketType, cfg.Identity), nil
 }

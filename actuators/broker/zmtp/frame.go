@@ -3,6 +3,7 @@ package zmtp
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 )
 
 // Flags of a frame (RFC 37: flags).
@@ -15,8 +16,8 @@ const (
 // MaxHeader is how many bytes a frame's header has at most: flags, and a size of 8 bytes.
 const MaxHeader = 9
 
-// maxSize keeps sizes, and sums of a few of them, within int.
-const maxSize = 1 << 48
+// maxSize keeps sizes, and the sum of one and a header, within int.
+const maxSize = math.MaxInt / 2
 
 // What is wrong with a header.
 var (
@@ -29,8 +30,7 @@ func AppendHeader(dst []byte, flags byte, size int) []byte {
 	if size <= 255 {
 		return append(dst, flags&^FlagLong, byte(size))
 	}
-	dst = append(dst, flags|FlagLong)
-	return binary.BigEndian.AppendUint64(dst, uint64(size))
+	return binary.BigEndian.AppendUint64(append(dst, flags|FlagLong), uint64(size))
 }
 
 // HeaderSize is how many bytes AppendHeader appends.
@@ -42,22 +42,22 @@ func HeaderSize(size int) int {
 }
 
 // ParseHeader reads the header that b begins with: n bytes, 0 where b is too short to tell. flags are without
-// FlagLong. Errors are ErrFlags and ErrSize.
+// FlagLong. A long size of a short frame is good, as RFC 37 has it. Errors are ErrFlags and ErrSize. A size is what the
+// peer says: it is to be bounded before memory is made for it.
 func ParseHeader(b []byte) (flags byte, size, n int, err error) {
-	if len(b) < 2 {
-		if len(b) == 1 && badFlags(b[0]) {
-			return 0, 0, 0, ErrFlags
-		}
+	if len(b) > 1 && b[0] <= FlagMore { // nearly all frames
+		return b[0], int(b[1]), 2, nil
+	}
+	if len(b) == 0 {
 		return 0, 0, 0, nil
 	}
 	flags = b[0]
-	if badFlags(flags) {
+	switch {
+	case badFlags(flags):
 		return 0, 0, 0, ErrFlags
-	}
-	if flags&FlagLong == 0 {
+	case flags&FlagLong == 0 && len(b) > 1:
 		return flags, int(b[1]), 2, nil
-	}
-	if len(b) < MaxHeader {
+	case flags&FlagLong == 0 || len(b) < MaxHeader:
 		return 0, 0, 0, nil
 	}
 	u := binary.BigEndian.Uint64(b[1:])

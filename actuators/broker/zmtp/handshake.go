@@ -42,14 +42,11 @@ type ServerConfig struct {
 // any error; a *RefusedError says what the peer did, any other is the stream's. It reads no byte beyond the
 // handshake.
 func ServerHandshake(rw io.ReadWriter, cfg *ServerConfig) (*Peer, error) {
-	own := newGreeting("", true)
-	if _, err := rw.Write(own[:early]); err != nil {
-		return nil, err
-	}
-	g, err := readGreeting(rw)
+	g, err := acceptGreeting(rw)
 	if err != nil {
 		return nil, err
 	}
+	var own greeting
 	var ring Keyring
 	mechanism := g.mechanism()
 	switch mechanism {
@@ -67,14 +64,14 @@ func ServerHandshake(rw io.ReadWriter, cfg *ServerConfig) (*Peer, error) {
 		}
 		own = newGreeting(Curve, true)
 	default:
-		return nil, refuse("mechanism", "mechanism "+mechanism)
+		return nil, refuse("mechanism", "mechanism "+printable(mechanism))
 	}
 	if _, err := rw.Write(own[early:]); err != nil {
 		return nil, err
 	}
 	var p *Peer
 	if mechanism == Null {
-		p, err = nullHandshake(rw, cfg.SocketType, "", cfg.Accept)
+		p, err = nullServer(rw, cfg)
 	} else {
 		p, err = curveServer(rw, cfg, ring)
 	}
@@ -107,19 +104,16 @@ func ClientHandshake(rw io.ReadWriter, cfg *ClientConfig) (*Peer, error) {
 		mechanism = Curve
 	}
 	own := newGreeting(mechanism, false)
-	if _, err := rw.Write(own[:]); err != nil {
-		return nil, err
-	}
-	g, err := readGreeting(rw)
+	g, err := exchangeGreetings(rw, own)
 	if err != nil {
 		return nil, err
 	}
 	if m := g.mechanism(); m != mechanism {
-		return nil, refuse("mechanism", "mechanism "+m)
+		return nil, refuse("mechanism", "mechanism "+printable(m)+" where it is "+mechanism)
 	}
 	var p *Peer
 	if mechanism == Null {
-		p, err = nullHandshake(rw, cfg.SocketType, cfg.Identity, cfg.Accept)
+		p, err = nullClient(rw, cfg)
 	} else {
 		p, err = curveClient(rw, cfg)
 	}
@@ -130,9 +124,23 @@ func ClientHandshake(rw io.ReadWriter, cfg *ClientConfig) (*Peer, error) {
 	return p, nil
 }
 
-// nullHandshake is the same for both sides.
-func nullHandshake(rw io.ReadWriter, socketType, identity string, accept []string) (*Peer, error) {
-	if _, err := rw.Write(appendCommandFrame(nil, commandReady, metadata(nil, socketType, identity))); err != nil {
+// nullServer hears the client out before it says anything: who is refused has not been answered.
+func nullServer(rw io.ReadWriter, cfg *ServerConfig) (*Peer, error) {
+	data, err := readCommand(rw, commandReady, 0, maxReady)
+	if err != nil {
+		return nil, err
+	}
+	p := &Peer{}
+	if err := p.describe(data, cfg.Accept, false); err != nil {
+		return nil, err
+	}
+	_, err = rw.Write(appendCommandFrame(nil, commandReady, metadata(nil, cfg.SocketType, "")))
+	return p, err
+}
+
+// nullClient speaks first.
+func nullClient(rw io.ReadWriter, cfg *ClientConfig) (*Peer, error) {
+	if _, err := rw.Write(appendCommandFrame(nil, commandReady, metadata(nil, cfg.SocketType, cfg.Identity))); err != nil {
 		return nil, err
 	}
 	data, err := readCommand(rw, commandReady, 0, maxReady)
@@ -140,13 +148,15 @@ func nullHandshake(rw io.ReadWriter, socketType, identity string, accept []strin
 		return nil, err
 	}
 	p := &Peer{}
-	if p.SocketType, p.Identity, err = parseMetadata(data); err != nil {
-		return nil, err
+	return p, p.describe(data, cfg.Accept, cfg.Accept == nil)
+}
+
+// describe takes over what a peer says of itself, if it is accepted.
+func (p *Peer) describe(data []byte, accept []string, any bool) (err error) {
+	if p.SocketType, p.Identity, err = parseMetadata(data); err != nil || any {
+		return err
 	}
-	if accept != nil {
-		err = fits(p.SocketType, accept)
-	}
-	return p, err
+	return fits(p.SocketType, accept)
 }
 
 // readCommand reads one command of a handshake, which has to be of a name and of a size within bounds, and
@@ -168,7 +178,7 @@ func readCommand(r io.Reader, name string, least, most int) ([]byte, error) {
 	}
 	head := uint64(1 + len(name))
 	if size > head+uint64(most) {
-		return nil, refuse("protocol", fmt.Sprintf("a command of %d bytes instead of %s", size, name))
+		return nil, refuse("too-large", fmt.Sprintf("a command of %d bytes instead of %s", size, name))
 	}
 	body := make([]byte, size)
 	if _, err := io.ReadFull(r, body); err != nil {
@@ -189,14 +199,12 @@ func readCommand(r io.Reader, name string, least, most int) ([]byte, error) {
 }
 
 // printable is what of a peer's bytes may be shown.
-func printable(b []byte) string {
-	b = b[:min(len(b), 40)]
-	out := make([]byte, 0, len(b))
-	for _, c := range b {
+func printable[text string | []byte](t text) string {
+	b := []byte(t[:min(len(t), 40)])
+	for i, c := range b {
 		if c < ' ' || c > '~' {
-			c = '.'
+			b[i] = '.'
 		}
-		out = append(out, c)
 	}
-	return string(out)
+	return string(b)
 }

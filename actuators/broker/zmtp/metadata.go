@@ -63,8 +63,5 @@ func fits(socketType string, accept []string) error {
 	if slices.Contains(accept, socketType) {
 		return nil
 	}
-	if len(socketType) > 20 {
-		socketType = socketType[:20]
-	}
-	return refuse("socket-type", "a socket of type "+strings.ToValidUTF8(socketType, "?"))
+	return refuse("socket-type", "a socket of type "+printable(socketType))
 }
