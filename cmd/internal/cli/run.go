@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
+	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
 
@@ -94,7 +95,7 @@ func leave(ctx context.Context, m *local.Machine, log *slog.Logger, stop bool) (
 	return "ended; all nodes are stopped", nil
 }
 
-// running counts the processes.
+// running counts the nodes that have a process.
 func running(ctx context.Context, e *engine.Engine) (int, error) {
 	s, err := e.Status(ctx)
 	if err != nil {
@@ -103,7 +104,7 @@ func running(ctx context.Context, e *engine.Engine) (int, error) {
 	n := 0
 	for i := range s.Clusters {
 		for _, r := range s.Clusters[i].Resources {
-			if r.PID != 0 {
+			if r.PID != 0 && r.Type == string(desired.TypeNode) {
 				n++
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
@@ -98,8 +99,12 @@ func summary(s *engine.Status, only string) string {
 		if only != "" && c.Name != only || c.Revision.Wanted == "" {
 			continue
 		}
-		healthy := 0
+		healthy, all := 0, 0
 		for _, r := range c.Resources {
+			if r.Type != string(desired.TypeNode) {
+				continue
+			}
+			all++
 			if r.Healthy {
 				healthy++
 			}
@@ -108,7 +113,7 @@ func summary(s *engine.Status, only string) string {
 		if rev == "" {
 			rev = "none"
 		}
-		fmt.Fprintf(&b, "%s: revision %s runs, %d of %d nodes healthy\n", c.Name, rev, healthy, len(c.Resources))
+		fmt.Fprintf(&b, "%s: revision %s runs, %d of %d nodes healthy\n", c.Name, rev, healthy, all)
 	}
 	switch {
 	case b.Len() == 0 && only != "":

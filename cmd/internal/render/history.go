@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
 
@@ -20,7 +21,7 @@ func History(rs []engine.Record, o Options) string {
 	for i := 0; i < len(rs); i++ {
 		r := &rs[i]
 		if n := adopted(rs[i:]); n > 1 {
-			t.row(cell{o.clock(r.At), faint}, cell{}, cell{"drift: adopted", warn}, cell{}, cell{r.By, plain}, cell{count(n, "node") + " found again", plain})
+			t.row(cell{o.clock(r.At), faint}, cell{}, cell{"drift: adopted", warn}, cell{}, cell{r.By, plain}, cell{fmt.Sprintf("%d processes found again", n), plain})
 			i += n - 1
 			continue
 		}
@@ -95,7 +96,7 @@ func details(r *engine.Record, o Options) string {
 		if r.Accepted.Removed {
 			parts = append(parts, "the file was removed")
 		} else {
-			parts = append(parts, count(len(r.Accepted.Resources), "node"))
+			parts = append(parts, count(nodesOf(r.Accepted), "node"))
 		}
 		if r.Accepted.Guard != "" {
 			parts = append(parts, r.Accepted.Guard)
@@ -114,6 +115,16 @@ func details(r *engine.Record, o Options) string {
 		}
 	case engine.KindRestart:
 		parts = append(parts, few(slices.Sorted(maps.Keys(r.Resources)), 4))
+	case engine.KindKeysMade, engine.KindKeysRetired:
+		parts = append(parts, few(r.Keys, 2))
+	case engine.KindKeysRotated:
+		if len(r.Keys) > 0 {
+			text := "to " + r.Keys[0]
+			if old := few(r.Keys[1:], 2); old != "" {
+				text += ", " + old + " still accepted"
+			}
+			parts = append(parts, text)
+		}
 	case engine.KindBound:
 		parts = append(parts, r.Source)
 	case engine.KindSuspended, engine.KindStopped:
@@ -122,4 +133,15 @@ func details(r *engine.Record, o Options) string {
 		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// nodesOf counts those of a revision.
+func nodesOf(a *engine.Accepted) int {
+	n := 0
+	for _, p := range a.Resources {
+		if p.Type != desired.TypeBroker && p.Type != desired.TypeArchiver {
+			n++
+		}
+	}
+	return n
 }

@@ -62,7 +62,7 @@ func clusterPlan(b *strings.Builder, c *reconciler.ClusterPlan, o Options) {
 		rest = rest[n:]
 	}
 	if c.Unchanged > 0 && len(c.Actions) > 0 {
-		fmt.Fprintf(b, "  %s\n", o.paint(faint, count(c.Unchanged, "node")+" unchanged"))
+		fmt.Fprintf(b, "  %s\n", o.paint(faint, count(c.Unchanged, "resource")+" unchanged"))
 	}
 	for _, w := range c.Waiting {
 		fmt.Fprintf(b, "  %s %s: %s\n", o.paint(warn, "waiting:"), w.Resource, w.Why)
@@ -179,7 +179,7 @@ func nameOf(key string) string {
 func planSummary(p *reconciler.Plan, o Options) string {
 	s := p.Summary
 	if p.Empty() {
-		return "Nothing to do: " + count(s.Unchanged, "node") + " unchanged.\n"
+		return "Nothing to do: " + count(s.Unchanged, "resource") + " unchanged.\n"
 	}
 	var parts []string
 	add := func(n int, what string, t tone) {

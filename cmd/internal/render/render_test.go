@@ -86,7 +86,7 @@ func testPlan() *reconciler.Plan {
 func TestPlan(t *testing.T) {
 	golden(t, "plan", Plan(testPlan(), options()))
 	empty := reconciler.NewPlan([]reconciler.ClusterPlan{{Name: "quiet", Revision: reconciler.Revision{From: "b", To: "b"}, Unchanged: 2}}, nil)
-	if got, want := Plan(empty, options()), "Nothing to do: 2 nodes unchanged.\n"; got != want {
+	if got, want := Plan(empty, options()), "Nothing to do: 2 resources unchanged.\n"; got != want {
 		t.Errorf("an empty plan is %q, want %q", got, want)
 	}
 }
@@ -155,10 +155,23 @@ func TestHistory(t *testing.T) {
 		{At: now, Kind: engine.KindSuspended, Scope: "*", By: "anna", Reason: "freeze", Until: now.Add(time.Hour)},
 		{At: now, Kind: engine.KindRestart, By: "anna", Resources: map[string]int{"dmz/b": 1, "dmz/a": 2}},
 		{At: now, Kind: engine.KindRejected, Cluster: "dmz", Revision: "5", By: "source", Problems: []desired.Diagnostic{{File: "dmz.cfg", Line: 3, Severity: desired.Error, Code: "x", Message: "wrong"}}},
+		{At: now, Kind: engine.KindKeysMade, Cluster: "dmz", By: "zeekrec", Keys: []string{"aaaaaaaaaaaa"}},
+		{At: now, Kind: engine.KindKeysRotated, Cluster: "dmz", By: "anna", Reason: "yearly", Keys: []string{"bbbbbbbbbbbb", "aaaaaaaaaaaa"}},
+		{At: now, Kind: engine.KindKeysRetired, Cluster: "dmz", By: "zeekrec", Reason: "every node uses the new ones", Keys: []string{"bbbbbbbbbbbb"}},
 		drift(1, "a", "adopted", "found again"), drift(2, "b", "adopted", "found again"), drift(3, "a", "crashed", "killed by SIGKILL"),
 	}, options()))
 	if got := History(nil, options()); got != "no history\n" {
 		t.Errorf("an empty history is %q", got)
+	}
+}
+
+func TestKeyTable(t *testing.T) {
+	golden(t, "keys", KeyTable([]Keys{
+		{Cluster: "dmz", ID: "bbbbbbbbbbbb", Created: now.Add(-3 * time.Minute), Current: true, ServerPublic: "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7", ClientPublic: "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"},
+		{Cluster: "dmz", ID: "aaaaaaaaaaaa", Created: now.Add(-400 * 24 * time.Hour), ServerPublic: "l2A9cf[>&X7u=.GZFdHI=nz6QT6{$u^weYPEWJb/", ClientPublic: "Z0eCkbrKkQBkO90Qb[j5mngd[0%Cl*bo}0<D+&vp"},
+	}, options()))
+	if got := KeyTable(nil, options()); got != "no keys\n" {
+		t.Errorf("no keys are %q", got)
 	}
 }
 
