@@ -44,11 +44,11 @@ type Broker struct {
 	generation atomic.Uint64 // of subscriptions; changed under mu
 	local      *local        // speaks for the broker itself
 	asker      asker
-	xpub, xsub string // as they are served
 
 	saving      sync.Mutex // of the state file
 	mu          sync.Mutex
 	since       time.Time
+	xpub, xsub  string // as they are served
 	table       *table
 	subscribers map[*subscriber]struct{}
 	publishers  map[*publisher]struct{}
@@ -115,7 +115,10 @@ func (b *Broker) limits() limits {
 // Serve relays until ctx ends, or a listener fails. Publishers' messages are held back until those who were there before are back
 // (Config.StateFile), or have been waited for. It closes the listeners and can be called once.
 func (b *Broker) Serve(ctx context.Context, xpub, xsub net.Listener) error {
+	b.mu.Lock()
 	b.xpub, b.xsub = endpoint(xpub), endpoint(xsub)
+	b.releaseIfComplete()
+	b.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var tasks sync.WaitGroup
@@ -127,15 +130,8 @@ func (b *Broker) Serve(ctx context.Context, xpub, xsub net.Listener) error {
 		{b: b, ln: xpub, config: b.handshake("XPUB", "XSUB", "SUB"), serve: b.serveSubscriber},
 		{b: b, ln: xsub, config: b.handshake("XSUB", "XPUB", "PUB"), serve: b.servePublisher},
 	} {
-		tasks.Go(func() {
-			if err := p.accept(ctx); err != nil {
-				cancel(err)
-			}
-		})
+		tasks.Go(func() { p.accept(ctx, cancel) })
 	}
-	b.mu.Lock()
-	b.releaseIfComplete()
-	b.mu.Unlock()
 
 	<-ctx.Done()
 	_ = xpub.Close()
@@ -204,8 +200,8 @@ func (b *Broker) serveSubscriber(conn net.Conn, peer *zmtp.Peer) {
 	err := s.read()
 	s.close()
 	writing.Wait()
-	b.ending(&s.link, err)
 	b.detach(s)
+	b.blame(&s.link, err)
 }
 
 // servePublisher does the same on the other port.
@@ -228,19 +224,12 @@ func (b *Broker) servePublisher(conn net.Conn, peer *zmtp.Peer) {
 	}
 	p.close()
 	writing.Wait()
-	b.ending(&p.link, err)
 	b.leave(p)
+	b.blame(&p.link, err)
 }
 
-// ending keeps a connection's counts, and says why it ended where that is no matter of course.
-func (b *Broker) ending(l *link, err error) {
-	b.mu.Lock()
-	l.q.mu.Lock()
-	b.gone.add(l.q.sent)
-	b.goneLost.add(l.q.dropped)
-	b.goneIn.add(Counts{l.q.in.Load(), l.q.inBytes.Load()})
-	l.q.mu.Unlock()
-	b.mu.Unlock()
+// blame says why a connection ended where that is no matter of course.
+func (b *Broker) blame(l *link, err error) {
 	if err != nil && !harmless(err) {
 		b.refused.count("misbehaved")
 		b.log.Warn("Closed a connection", "peer", l.addr, "error", err)

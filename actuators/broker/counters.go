@@ -91,3 +91,13 @@ func (q *queue) passed(msgs, bytes int) {
 	q.in.Add(uint64(msgs))
 	q.inBytes.Add(uint64(bytes))
 }
+
+// received is what a publisher has sent.
+func (q *queue) received() Counts { return Counts{q.in.Load(), q.inBytes.Load()} }
+
+// totals of a subscriber.
+func (q *queue) totals() (sent, dropped Counts) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.sent, q.dropped
+}

@@ -131,6 +131,9 @@ func (b *Broker) detach(s *subscriber) {
 	h := s.holder
 	s.holder = nil
 	delete(b.subscribers, s)
+	sent, dropped := s.q.totals()
+	b.gone.add(sent)
+	b.goneLost.add(dropped)
 	b.freeSlot(s.slot)
 	b.generation.Add(1)
 	defer b.changed()
@@ -342,6 +345,7 @@ func (b *Broker) leave(p *publisher) {
 		return
 	}
 	delete(b.publishers, p)
+	b.goneIn.add(p.q.received())
 	b.lost = append(b.lost, lostPublisher{hostOf(p.addr), p.sender(), b.now()})
 	if len(b.lost) > maxLost {
 		b.lost = slices.Delete(b.lost, 0, len(b.lost)-maxLost)

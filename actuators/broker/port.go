@@ -36,8 +36,9 @@ type port struct {
 	knocking list.List // of net.Conn, the oldest first
 }
 
-// accept takes connections until the listener is closed, and waits for all of them to end.
-func (p *port) accept(ctx context.Context) error {
+// accept takes connections until ctx ends, and waits for all of them to end. Where the listener fails, it says so before
+// it waits: nobody else would end them.
+func (p *port) accept(ctx context.Context, failed func(error)) {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	defer p.closeKnocking()
@@ -46,7 +47,7 @@ func (p *port) accept(ctx context.Context) error {
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
-			return nil
+			return
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM),
 			errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ECONNABORTED):
 			// Whoever knocks longest makes room.
@@ -58,7 +59,8 @@ func (p *port) accept(ctx context.Context) error {
 			}
 			continue
 		default:
-			return fmt.Errorf("cannot accept connections on %s: %w", p.ln.Addr(), err)
+			failed(fmt.Errorf("cannot accept connections on %s: %w", p.ln.Addr(), err))
+			return
 		}
 		e := p.knock(conn)
 		conns.Go(func() { p.greet(conn, e) })

@@ -10,7 +10,7 @@ import (
 // Status is what the broker knows now; with peers, all connections are in it.
 func (b *Broker) Status(peers bool) Status {
 	st := Status{
-		Version: b.version, PID: os.Getpid(), Since: b.since, XPub: b.xpub, XSub: b.xsub, Settings: *b.settings.Load(),
+		Version: b.version, PID: os.Getpid(), Since: b.since, Settings: *b.settings.Load(),
 		Members: []Member{}, Topics: b.counters.status(), Refused: b.refused.all(),
 	}
 	for _, k := range b.keys.Load().Servers {
@@ -18,7 +18,7 @@ func (b *Broker) Status(peers bool) Status {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	st.Holding = !b.open
+	st.XPub, st.XSub, st.Holding = b.xpub, b.xsub, !b.open
 	st.Received, st.Sent, st.Dropped = b.goneIn, b.gone, b.goneLost
 	member := func(n *nodeIdentity, connected bool, since time.Time) {
 		if n.id == "" || n.name == "" {
@@ -35,7 +35,9 @@ func (b *Broker) Status(peers bool) Status {
 		if s.holder != nil {
 			member(&s.node, true, s.since)
 			p.Node, p.Subscriptions = s.node.name, len(s.topics)
-			nodes[s.node.id] = s.node.name
+			if s.node.id != "" {
+				nodes[s.node.id] = s.node.name
+			}
 		}
 		if peers {
 			st.Peers = append(st.Peers, p)
@@ -63,12 +65,12 @@ func (b *Broker) Status(peers bool) Status {
 
 func (l *link) status(kind string) PeerStatus {
 	p := PeerStatus{Kind: kind, Address: l.addr, Mechanism: l.peer.Mechanism, Since: l.since}
-	l.q.mu.Lock()
-	defer l.q.mu.Unlock()
 	if kind == "publisher" {
-		p.Passed = Counts{l.q.in.Load(), l.q.inBytes.Load()}
+		p.Passed = l.q.received()
 		return p
 	}
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
 	p.Passed, p.Dropped = l.q.sent, l.q.dropped
 	p.Queued = Counts{uint64(l.q.msgs), uint64(l.q.bytes)}
 	if t := l.stalled.Load(); t != 0 {
