@@ -80,6 +80,10 @@ func (f *fakeEngine) Retry(_ context.Context, cluster, by string) error {
 	return f.note("retry", cluster, by)
 }
 
+func (f *fakeEngine) RotateKeys(_ context.Context, cluster, reason, by string, force bool) (string, error) {
+	return "0123456789ab", f.note("rotate-keys", cluster, reason, by, force)
+}
+
 func (f *fakeEngine) Find(_ context.Context, raw string) (string, string, error) {
 	return "dmz/" + raw, "agent-a", f.err
 }
@@ -150,7 +154,7 @@ func TestCommandsReachTheEngine(t *testing.T) {
 	e := &fakeEngine{}
 	c, _ := serve(t, e, &fakeNodes{})
 	end := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	r := Request{Cluster: "dmz", Revision: "3f", Scope: "*", Scopes: []string{"dmz/a"}, Outdated: true, Reason: "why", Until: end}
+	r := Request{Cluster: "dmz", Revision: "3f", Scope: "*", Scopes: []string{"dmz/a"}, Outdated: true, Force: true, Reason: "why", Until: end}
 	by := me(t)
 	for command, want := range map[string][]any{
 		"sync":     {"sync"},
@@ -163,6 +167,8 @@ func TestCommandsReachTheEngine(t *testing.T) {
 		"rollback": {"rollback", "dmz", "3f", "why", by},
 		"unpin":    {"unpin", "dmz", by},
 		"retry":    {"retry", "dmz", by},
+
+		"rotate-keys": {"rotate-keys", "dmz", "why", by, true},
 	} {
 		res, err := c.Do(t.Context(), command, r)
 		if err != nil {
@@ -172,7 +178,7 @@ func TestCommandsReachTheEngine(t *testing.T) {
 		if d := cmp.Diff(want, e.asked); d != "" {
 			t.Errorf("%s (-want +got):\n%s", command, d)
 		}
-		if (len(res.Resources) > 0) != (command == "restart") || res.At.IsZero() {
+		if (len(res.Resources) > 0) != (command == "restart") || (res.Keys != "") != (command == "rotate-keys") || res.At.IsZero() {
 			t.Errorf("%s: the result is %+v", command, res)
 		}
 	}

@@ -6,7 +6,8 @@
 //	GET  /v1/logs?node=&follow=&since=&lines=&stdout=&stderr=
 //	GET  /v1/top, /v1/diag?node=                 usage; a bundle (tar.gz)
 //	POST /v1/sync /v1/confirm /v1/suspend /v1/resume /v1/stop /v1/start /v1/restart
-//	POST /v1/rollback /v1/unpin /v1/retry        a [Request] in the body, a [Result] back
+//	POST /v1/rollback /v1/unpin /v1/retry /v1/rotate-keys
+//	                                             a [Request] in the body, a [Result] back
 //
 // Who asks is told by the kernel (SO_PEERCRED), not by the request. Errors are {"error": …, "code": …}
 // with the codes of this package.

@@ -75,7 +75,7 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 	get := func(path string, f func(*http.Request) (any, error)) {
 		mux.HandleFunc("GET /v1/"+path, func(w http.ResponseWriter, r *http.Request) { answer(w, r, f) })
 	}
-	post := func(path string, f func(context.Context, Request, string) ([]string, error)) {
+	post := func(path string, f func(context.Context, Request, string) (Result, error)) {
 		mux.HandleFunc("POST /v1/"+path, func(w http.ResponseWriter, r *http.Request) {
 			answer(w, r, func(r *http.Request) (any, error) {
 				var req Request
@@ -83,8 +83,9 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 					return nil, &Error{Text: "cannot understand the request: " + err.Error(), Code: CodeBadRequest}
 				}
 				at := time.Now()
-				keys, err := f(r.Context(), req, by(r))
-				return Result{Resources: keys, At: at}, err
+				res, err := f(r.Context(), req, by(r))
+				res.At = at
+				return res, err
 			})
 		})
 	}
@@ -108,35 +109,40 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 }
 
 // commands are the POSTs.
-func (s *Server) commands(post func(string, func(context.Context, Request, string) ([]string, error))) {
+func (s *Server) commands(post func(string, func(context.Context, Request, string) (Result, error))) {
 	e := s.Engine
-	post("sync", func(ctx context.Context, _ Request, _ string) ([]string, error) { return nil, e.Sync(ctx) })
-	post("confirm", func(ctx context.Context, r Request, by string) ([]string, error) {
-		return nil, e.Confirm(ctx, r.Cluster, r.Revision, by)
+	post("sync", func(ctx context.Context, _ Request, _ string) (Result, error) { return Result{}, e.Sync(ctx) })
+	post("confirm", func(ctx context.Context, r Request, by string) (Result, error) {
+		return Result{}, e.Confirm(ctx, r.Cluster, r.Revision, by)
 	})
-	post("suspend", func(ctx context.Context, r Request, by string) ([]string, error) {
-		return nil, e.Suspend(ctx, r.Scope, r.Reason, by, r.Until)
+	post("suspend", func(ctx context.Context, r Request, by string) (Result, error) {
+		return Result{}, e.Suspend(ctx, r.Scope, r.Reason, by, r.Until)
 	})
-	post("resume", func(ctx context.Context, r Request, by string) ([]string, error) {
-		return nil, e.Resume(ctx, r.Scope, by)
+	post("resume", func(ctx context.Context, r Request, by string) (Result, error) {
+		return Result{}, e.Resume(ctx, r.Scope, by)
 	})
-	post("stop", func(ctx context.Context, r Request, by string) ([]string, error) {
-		return nil, e.Hold(ctx, r.Scopes, r.Reason, by, r.Until)
+	post("stop", func(ctx context.Context, r Request, by string) (Result, error) {
+		return Result{}, e.Hold(ctx, r.Scopes, r.Reason, by, r.Until)
 	})
-	post("start", func(ctx context.Context, r Request, by string) ([]string, error) {
-		return nil, e.Release(ctx, r.Scopes, by)
+	post("start", func(ctx context.Context, r Request, by string) (Result, error) {
+		return Result{}, e.Release(ctx, r.Scopes, by)
 	})
-	post("restart", func(ctx context.Context, r Request, by string) ([]string, error) {
-		return e.Restart(ctx, r.Scopes, r.Outdated, r.Reason, by)
+	post("restart", func(ctx context.Context, r Request, by string) (Result, error) {
+		resources, err := e.Restart(ctx, r.Scopes, r.Outdated, r.Reason, by)
+		return Result{Resources: resources}, err
 	})
-	post("rollback", func(ctx context.Context, r Request, by string) ([]string, error) {
-		return nil, e.Rollback(ctx, r.Cluster, r.Revision, r.Reason, by)
+	post("rollback", func(ctx context.Context, r Request, by string) (Result, error) {
+		return Result{}, e.Rollback(ctx, r.Cluster, r.Revision, r.Reason, by)
 	})
-	post("unpin", func(ctx context.Context, r Request, by string) ([]string, error) {
-		return nil, e.Unpin(ctx, r.Cluster, by)
+	post("unpin", func(ctx context.Context, r Request, by string) (Result, error) {
+		return Result{}, e.Unpin(ctx, r.Cluster, by)
 	})
-	post("retry", func(ctx context.Context, r Request, by string) ([]string, error) {
-		return nil, e.Retry(ctx, r.Cluster, by)
+	post("retry", func(ctx context.Context, r Request, by string) (Result, error) {
+		return Result{}, e.Retry(ctx, r.Cluster, by)
+	})
+	post("rotate-keys", func(ctx context.Context, r Request, by string) (Result, error) {
+		id, err := e.RotateKeys(ctx, r.Cluster, r.Reason, by, r.Force)
+		return Result{Keys: id}, err
 	})
 }
 

@@ -24,6 +24,7 @@ type Engine interface {
 	Rollback(ctx context.Context, cluster, revision, reason, by string) error
 	Unpin(ctx context.Context, cluster, by string) error
 	Retry(ctx context.Context, cluster, by string) error
+	RotateKeys(ctx context.Context, cluster, reason, by string, force bool) (id string, err error)
 	Find(ctx context.Context, raw string) (key, instance string, err error)
 }
 
@@ -69,6 +70,7 @@ type Request struct {
 	Scope    string   `json:"scope,omitempty"`
 	Scopes   []string `json:"scopes,omitempty"`
 	Outdated bool     `json:"outdated,omitempty"`
+	Force    bool     `json:"force,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
 	// Until is when a suspension or a hold ends by itself; zero: it does not.
 	Until time.Time `json:"until,omitzero"`
@@ -78,6 +80,8 @@ type Request struct {
 type Result struct {
 	// Resources that a restart was asked of.
 	Resources []string `json:"resources,omitempty"`
+	// Keys is the id of the keys that a rotation leads to.
+	Keys string `json:"keys,omitempty"`
 	// At is the time of the server when it took the request.
 	At time.Time `json:"at"`
 }
