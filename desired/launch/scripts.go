@@ -88,6 +88,10 @@ func nodeScript(r *desired.Resource, v Version, queue string) string {
 				redef(z+hwm, "0")
 			}
 		}
+		// So that the node answers what the broker asks it. The same file is in 8.0 to 9.1. It would open a port with the
+		// Broker backend alone; that it is not to is said all the same.
+		b.WriteString("\n@load frameworks/control/controllee\n")
+		redef("Control::controllee_listen", "F")
 		b.WriteString("\n")
 	}
 
