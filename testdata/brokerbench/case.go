@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // clients are what publishes and subscribes.
@@ -45,13 +46,27 @@ func (c testCase) fanOut() int {
 	return c.Subs
 }
 
-// window bounds what is on its way where queues of a thousand messages would be gigabytes; 0: nothing has to.
+// large messages fill gigabytes where queues take a thousand, and there are only a few of them in a second.
+func (c testCase) large() bool { return c.Size >= 64<<10 }
+
+// window bounds how many messages are on their way to the slowest subscriber, where messages are large; 0: nothing
+// has to. All that is on its way to all subscribers is 256 MiB, so that a round is long compared with it.
 func (c testCase) window() int {
-	const total = 64 << 20
-	if c.Size < total/1000 {
+	if !c.large() {
 		return 0
 	}
-	return total / c.Size
+	return min(64, max(2, 256<<20/c.Size/c.Subs))
+}
+
+// times by which a case's rounds are longer than others'.
+func (c testCase) times() time.Duration {
+	switch {
+	case c.large() && c.Subs > 8:
+		return 3
+	case c.large():
+		return 2
+	}
+	return 1
 }
 
 func sizeName(n int) string {

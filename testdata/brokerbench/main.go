@@ -121,10 +121,10 @@ func benchmark(ctx context.Context, args []string, out, errs io.Writer) (err err
 }
 
 func newBench(ctx context.Context, s settings) (*bench, error) {
-	b := &bench{rounds: s.rounds, warm: 250 * time.Millisecond, window: 750 * time.Millisecond, spare: 150 * time.Second,
+	b := &bench{rounds: s.rounds, warm: 200 * time.Millisecond, window: 600 * time.Millisecond, spare: 90 * time.Second,
 		peer: filepath.Join(s.bin, "zmqpeer")}
 	if s.quick {
-		b.window, b.spare = 500*time.Millisecond, 15*time.Second
+		b.window, b.spare = 400*time.Millisecond, 10*time.Second
 	}
 	proxy := filepath.Join(s.bin, "zmqproxy")
 	b.libzmq = contender{name: "libzmq", program: proxy}
@@ -200,7 +200,11 @@ func (b *bench) everything(ctx context.Context, s settings, r *report, out io.Wr
 		writeStalls(out, r.Stalls)
 	}
 	if storm {
-		for _, curve := range []bool{false, true} {
+		mechanisms := []bool{false, true}
+		if s.quick {
+			mechanisms = mechanisms[:1]
+		}
+		for _, curve := range mechanisms {
 			for range b.rounds {
 				round, err := inTurn(b, func(who contender) (stormRun, error) { return b.storm(ctx, who, curve, rate/4) })
 				if err != nil {

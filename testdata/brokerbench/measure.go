@@ -159,16 +159,16 @@ func (b *bench) full(ctx context.Context, who contender, c testCase, policy []st
 	return f, err
 }
 
-// measure waits until messages flow, and for the time of warming up, and then for the time of a window.
+// measure waits for the time of warming up, and then for that of a window.
 func (b *bench) measure(ctx context.Context, l *load) (stretch, error) {
-	if err := pause(ctx, b.warm); err != nil {
+	if err := pause(ctx, b.warm*l.c.times()); err != nil {
 		return stretch{}, err
 	}
 	from, err := l.sample(ctx)
 	if err != nil {
 		return stretch{}, err
 	}
-	if err := pause(ctx, b.window); err != nil {
+	if err := pause(ctx, b.window*l.c.times()); err != nil {
 		return stretch{}, err
 	}
 	to, err := l.sample(ctx)
@@ -203,7 +203,7 @@ func (b *bench) paced(ctx context.Context, who contender, c testCase, rate int) 
 	if err != nil {
 		return r, err
 	}
-	if err := pause(ctx, b.window); err != nil {
+	if err := pause(ctx, b.window*c.times()); err != nil {
 		return r, err
 	}
 	to, err := l.sample(ctx)
@@ -275,6 +275,15 @@ func (s side) peak() float64 {
 	v := 0.0
 	for _, f := range s.Full {
 		v = max(v, float64(f.Peak))
+	}
+	return v
+}
+
+// pacedCPU is the CPU time per million messages in each round at the paced rate.
+func (s side) pacedCPU() []float64 {
+	var v []float64
+	for _, l := range s.Latency {
+		v = append(v, l.CPU)
 	}
 	return v
 }

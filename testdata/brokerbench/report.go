@@ -44,6 +44,14 @@ func micros(ns float64) string {
 	return count(ns / 1e3)
 }
 
+// seconds writes CPU seconds; nothing is known of 0.
+func seconds(s float64) string {
+	if s == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", s)
+}
+
 // times writes a ratio; nothing is known of 0.
 func times(r float64) string {
 	if r == 0 {
@@ -52,12 +60,12 @@ func times(r float64) string {
 	return fmt.Sprintf("%.2fx", r)
 }
 
-const rowFormat = "  %-10s%14s%11s%10s%10s%10s%10s%9s%9s\n"
+const rowFormat = "  %-8s%13s%11s%11s%10s%10s%10s%10s%7s%9s\n"
 
 // head of a case's table.
 func (r result) head(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n", r.Name)
-	fmt.Fprintf(w, rowFormat, "", "delivered/s", "CPU s/1e6", "p50 µs", "p99 µs", "p99.9 µs", "peak MiB", "share", "foreign")
+	fmt.Fprintf(w, rowFormat, "", "delivered/s", "CPU s/1e6", "when paced", "p50 µs", "p99 µs", "p99.9 µs", "peak MiB", "share", "foreign")
 }
 
 // write prints a case: each broker, and the ratio of zeekrec's broker to libzmq's.
@@ -70,10 +78,10 @@ func (r result) write(w io.Writer) {
 	}{{"libzmq", a}, {zeekrecName, b}}
 	for _, s := range sides {
 		foreign := figures.Median(s.values(func(f full) float64 { return f.Foreign }))
-		fmt.Fprintf(w, rowFormat, s.name, count(s.rate()), fmt.Sprintf("%.2f", s.cpu()), micros(s.latency(0.5)), micros(s.latency(0.99)),
+		fmt.Fprintf(w, rowFormat, s.name, count(s.rate()), fmt.Sprintf("%.2f", s.cpu()), seconds(figures.Median(s.pacedCPU())), micros(s.latency(0.5)), micros(s.latency(0.99)),
 			micros(s.latency(0.999)), fmt.Sprintf("%.1f", s.peak()/(1<<20)), fmt.Sprintf("%.0f%%", 100*s.share()), fmt.Sprintf("%.2f", foreign))
 	}
-	fmt.Fprintf(w, rowFormat, "ratio", times(r.rateRatio()), times(r.cpuRatio()), times(r.latencyRatio(0.5)), times(r.latencyRatio(0.99)),
+	fmt.Fprintf(w, rowFormat, "ratio", times(r.rateRatio()), times(r.cpuRatio()), times(pairRatio(b.pacedCPU(), a.pacedCPU())), times(r.latencyRatio(0.5)), times(r.latencyRatio(0.99)),
 		times(r.latencyRatio(0.999)), times(r.peakRatio()), "", "")
 	var notes []string
 	if len(a.Latency) > 0 {
