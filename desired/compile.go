@@ -145,7 +145,7 @@ func (k *compiler) curve(c *Cluster) string {
 	keys := k.facts.Keys[c.Name]
 	if len(keys) == 0 {
 		complain("no-keys", "the cluster's traffic is to be encrypted (CURVE), and there are no keys for it",
-			fmt.Sprintf("zeekrec keys generate %s makes them", c.Name))
+			"zeekrec run makes them by itself; where it cannot, zeekrec status says why")
 		return ""
 	}
 	return keys[0]

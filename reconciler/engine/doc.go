@@ -17,6 +17,9 @@
 // One goroutine (Run) owns all of it. What takes time (orders, preflights) runs beside it and comes back
 // as a function to be called in the loop; commands from outside are functions of the same kind.
 //
+// CURVE keys are rotated the same way: which of them count is in the journal, by id, and is one more input of
+// compiling; keys.go tells the steps.
+//
 // Invariants: what is accepted is journaled before it is acted on (5); something is stopped only because
 // an accepted revision without it, or a person's hold, is in the journal (2); the next wave waits until
 // the last one is healthy, and a rollout that makes things worse stops and goes back (6).
