@@ -41,6 +41,7 @@ type Broker struct {
 	released   chan struct{} // closed when publishers are read from
 	haunted    chan struct{} // there is a ghost
 	dirty      chan struct{} // there is something to remember
+	applied    chan struct{} // the settings have changed
 	generation atomic.Uint64 // of subscriptions; changed under mu
 	local      *local        // speaks for the broker itself
 	asker      asker
@@ -71,7 +72,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		log: cfg.Log, now: cfg.Now, version: cfg.Version, stateFile: cfg.StateFile, processes: localProcesses(),
 		done: make(chan struct{}), released: make(chan struct{}),
-		haunted: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
+		haunted: make(chan struct{}, 1), dirty: make(chan struct{}, 1), applied: make(chan struct{}, 1),
 		table: newTable(), subscribers: map[*subscriber]struct{}{}, publishers: map[*publisher]struct{}{},
 	}
 	if b.log == nil {
@@ -93,13 +94,20 @@ func New(cfg Config) (*Broker, error) {
 	return b, nil
 }
 
-// Apply changes settings while the broker runs. What waits in queues stays there.
+// Apply changes settings while the broker runs. What waits in queues stays there; publishers that wait for room do so by the
+// new settings.
 func (b *Broker) Apply(s Settings) error {
 	s, err := s.Complete()
 	if err != nil {
 		return err
 	}
 	b.settings.Store(&s)
+	signalTo(b.applied)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for sub := range b.subscribers {
+		sub.q.admit()
+	}
 	return nil
 }
 

@@ -240,14 +240,14 @@ func (d *delivery) whole(l *link, topic []byte, parts []span, size int) {
 	d.touched = d.touched[:0]
 	sent := len(r.subs)
 	for _, sub := range r.subs {
-		if !d.putWhole(sub, parts, size, lim) {
+		if !sub.putWhole(parts, size, lim) {
 			d.touched = append(d.touched, sub)
 		}
 	}
 	for _, sub := range d.touched {
 		taken := false
 		for !taken && d.wait(l, sub) {
-			taken = d.putWhole(sub, parts, size, lim)
+			taken = sub.putWhole(parts, size, lim)
 		}
 		if !taken {
 			sub.q.drop(1, size)
@@ -258,13 +258,13 @@ func (d *delivery) whole(l *link, topic []byte, parts []span, size int) {
 	r.class.sent(sent, size*sent)
 }
 
-func (d *delivery) putWhole(sub *subscriber, parts []span, size int, lim limits) bool {
-	q := &sub.q
-	q.mu.Lock()
-	taken, wake := q.putWhole(parts, size, lim)
-	q.mu.Unlock()
+// putWhole gives one subscriber a message that lies in several chunks. False: there is no room.
+func (s *subscriber) putWhole(parts []span, size int, lim limits) bool {
+	s.q.mu.Lock()
+	taken, wake := s.q.putWhole(parts, size, lim)
+	s.q.mu.Unlock()
 	if wake {
-		signalTo(q.wake)
+		signalTo(s.q.wake)
 	}
 	return taken
 }

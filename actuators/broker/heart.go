@@ -17,13 +17,16 @@ func (b *Broker) beat() {
 		pause := b.settings.Load().Heartbeat
 		off := pause < 0
 		if off {
-			pause = DefaultHeartbeat
+			pause = time.Hour // Apply ends it
 		}
 		t := time.NewTimer(pause)
 		select {
 		case <-b.done:
 			t.Stop()
 			return
+		case <-b.applied:
+			t.Stop()
+			continue
 		case <-t.C:
 		}
 		if off {
@@ -36,11 +39,14 @@ func (b *Broker) beat() {
 	}
 }
 
+// beat judges the silence of a peer, and sends it a PING. A publisher that the broker does not read from now is not judged, but
+// sent a PING all the same: it has a TTL for the broker.
 func (l *link) beat(ping []byte) {
-	if l.peer.Minor == 0 || l.paused.Load() {
-		return // it knows no PING; or it is the broker that does not read
+	if l.peer.Minor == 0 {
+		return // it knows no PING
 	}
-	if l.seen.Swap(false) {
+	heard, taken := l.seen.Swap(false), l.took()
+	if heard || taken || l.paused.Load() {
 		l.silent = 0
 	} else if l.silent++; l.silent >= missedBeats {
 		l.b.log.Warn("A peer is silent, and taken for dead", "peer", l.addr)
@@ -48,6 +54,27 @@ func (l *link) beat(ping []byte) {
 		return
 	}
 	l.control(ping, controlLimit)
+}
+
+// progress of a connection's sending, as its machine knows it.
+type progress struct {
+	acked   uint64 // bytes that the other machine has confirmed
+	waiting bool   // there are more than those
+}
+
+// took reports whether the peer's machine has confirmed something of a backlog since the last beat. Whoever has a backlog to read has not
+// come to the PING behind it, and cannot have answered. What was merely handed to the kernel says nothing, and neither
+// does the end of a backlog: a dead machine takes the first for minutes, a stopped process the second.
+func (l *link) took() bool {
+	var p progress
+	if known, ok := sending(l.conn); ok {
+		p = known
+	} else {
+		p.acked = l.written.Load()
+	}
+	moved := p.acked != l.acked
+	l.acked = p.acked
+	return moved && (p.waiting || l.q.busy())
 }
 
 func (b *Broker) links() []*link {

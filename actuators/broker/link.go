@@ -24,9 +24,11 @@ type link struct {
 	addr    string
 	since   time.Time
 	q       queue
-	seen    atomic.Bool // something came, or went out, since the last beat
-	paused  atomic.Bool // a publisher that is not read from now: its silence says nothing
-	silent  int         // beats without a sign of life; owned by the heart
+	seen    atomic.Bool   // something came since the last beat
+	written atomic.Uint64 // bytes handed to the connection
+	paused  atomic.Bool   // a publisher that is not read from now: its silence says nothing
+	silent  int           // beats without a sign of life; owned by the heart
+	acked   uint64        // what its machine had confirmed at the last beat; owned by the heart
 	stalled atomic.Int64
 	once    sync.Once
 }
@@ -38,12 +40,14 @@ func (l *link) init(b *Broker, conn net.Conn, peer *zmtp.Peer) {
 	l.q = newQueue(&b.pools)
 }
 
-// close ends the connection. Its reader and its writer end by that.
-func (l *link) close() {
+// close ends the connection, and reports whether it was open. Its reader and its writer end by that.
+func (l *link) close() (was bool) {
 	l.once.Do(func() {
+		was = true
 		l.q.close()
 		_ = l.conn.Close()
 	})
+	return was
 }
 
 // control queues a command, given as its body, as a frame for this peer.
@@ -115,7 +119,7 @@ func (w *writer) all(spans []span) (err error) {
 		if err != nil {
 			return err
 		}
-		w.seen.Store(true)
+		w.written.Add(uint64(bytes))
 		w.stalled.Store(0)
 		releaseAll(spans[:n])
 		w.q.wrote(msgs, bytes, w.b.limits())

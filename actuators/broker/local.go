@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"net"
-	"sync"
 
 	"github.com/zeekrec/zeekrec/actuators/broker/zmtp"
 )
@@ -11,11 +10,7 @@ import (
 // local is the broker's own place on the bus: it publishes, and receives what is for it, as a node does, but
 // without a connection.
 type local struct {
-	sub  *subscriber
-	link link // what it publishes is counted there
-
-	mu       sync.Mutex // of delivery
-	delivery delivery
+	sub *subscriber
 }
 
 // controlTopics are where answers to Control events are published (facts/zeromq.md §2.6), and all that the broker listens to.
@@ -26,7 +21,6 @@ func newLocal(b *Broker) *local {
 	near, far := net.Pipe()
 	_ = far.Close()
 	peer := &zmtp.Peer{Mechanism: "local", Minor: 0}
-	l.link.init(b, near, peer)
 	l.sub = &subscriber{}
 	l.sub.init(b, near, peer)
 	l.sub.holder = newHolder(l.sub)
@@ -69,9 +63,14 @@ func (l *local) listen() {
 	}
 }
 
-var errNobody = errors.New("nobody is subscribed to its topic")
+// Why nothing was published.
+var (
+	errNobody = errors.New("nobody is subscribed to its topic")
+	errFull   = errors.New("its queue is full")
+)
 
-// publish sends a message to whoever is subscribed to its first frame.
+// publish sends a message to whoever is subscribed to its first frame, and has room for it: whatever the policy, nobody is waited
+// for. It fails where that is nobody.
 func (l *local) publish(parts ...[]byte) error {
 	size := 0
 	for _, p := range parts {
@@ -88,14 +87,26 @@ func (l *local) publish(parts ...[]byte) error {
 		}
 		buf = append(zmtp.AppendHeader(buf, flags, len(p)), p...)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	b.mu.Lock()
-	n := len(b.table.match(parts[0]))
+	subs := b.table.match(matchable(parts[0]))
 	b.mu.Unlock()
-	if n == 0 {
+	if len(subs) == 0 {
 		return errNobody
 	}
-	l.delivery.whole(&l.link, parts[0], []span{{c: c, from: 0, to: len(buf)}}, len(buf))
+	class := b.counters.class(parts[0])
+	class.received(1, len(buf))
+	sent := 0
+	for _, sub := range subs {
+		if sub.putWhole([]span{{c: c, to: len(buf)}}, len(buf), b.limits()) {
+			class.sent(1, len(buf))
+			sent++
+		} else {
+			sub.q.drop(1, len(buf))
+			class.dropped(1, len(buf))
+		}
+	}
+	if sent == 0 {
+		return errFull
+	}
 	return nil
 }

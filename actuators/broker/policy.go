@@ -20,8 +20,9 @@ func (d *delivery) wait(l *link, sub *subscriber) bool {
 	sub.stalled.CompareAndSwap(0, now.UnixNano())
 	switch b.settings.Load().Policy {
 	case Disconnect:
-		b.log.Warn("Disconnects a subscriber: its queue is full", "peer", sub.addr)
-		sub.close()
+		if sub != b.local.sub && sub.close() { // the broker itself could not come back
+			b.log.Warn("Disconnects a subscriber: its queue is full", "peer", sub.addr)
+		}
 		return false
 	case Block:
 		l.paused.Store(true)

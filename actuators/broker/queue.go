@@ -221,6 +221,24 @@ func (q *queue) wrote(msgs, bytes int, lim limits) {
 	}
 }
 
+// busy reports whether something waits, or is being written.
+func (q *queue) busy() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes > 0
+}
+
+// admit has whoever waits for room look again: limits and policy have changed.
+func (q *queue) admit() {
+	q.mu.Lock()
+	q.full = false
+	signal := q.waiting > 0
+	q.mu.Unlock()
+	if signal {
+		signalTo(q.room)
+	}
+}
+
 // drop counts what found no room.
 func (q *queue) drop(msgs, bytes int) {
 	q.mu.Lock()

@@ -13,7 +13,7 @@ type Policy string
 
 const (
 	// Drop discards the message for that subscriber alone, and counts it. Publishers wait a little before
-	// that, at most a twenty-fifth of the time, so that a short burst is not lost.
+	// that, at most a fiftieth of the time, so that a short burst is not lost.
 	Drop Policy = "drop"
 	// Disconnect closes the subscriber's connection; it comes back and begins with an empty queue.
 	Disconnect Policy = "disconnect"
