@@ -189,7 +189,8 @@ func (b *bench) everything(ctx context.Context, s settings, r *report, out io.Wr
 	}
 	if stall {
 		for _, load := range []int{rate, 0} {
-			for _, who := range b.pair() {
+			// What libzmq's proxy does needs no repetition.
+			for _, who := range append(b.pair(), b.zeekrec, b.zeekrec) {
 				one, err := b.stall(ctx, who, load)
 				if err != nil {
 					return err

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -31,6 +33,26 @@ type stallRun struct {
 
 // kept is the share of their rate that the others keep: since it was stopped, or in the end, whichever is less.
 func (r stallRun) kept() float64 { return figures.Ratio(min(r.After, r.End), r.Before) }
+
+// typicalStalls are, of each load and broker, the run in which the others kept the median share of their rate.
+func typicalStalls(all []stallRun) []stallRun {
+	type kind struct{ load, broker string }
+	var order []kind
+	runs := map[kind][]stallRun{}
+	for _, s := range all {
+		k := kind{s.Load, s.Broker}
+		if runs[k] == nil {
+			order = append(order, k)
+		}
+		runs[k] = append(runs[k], s)
+	}
+	var some []stallRun
+	for _, k := range order {
+		slices.SortFunc(runs[k], func(a, b stallRun) int { return cmp.Compare(a.kept(), b.kept()) })
+		some = append(some, runs[k][len(runs[k])/2])
+	}
+	return some
+}
 
 // stall runs one broker with its default policy; rate 0 is full speed.
 func (b *bench) stall(ctx context.Context, who contender, rate int) (r stallRun, err error) {
