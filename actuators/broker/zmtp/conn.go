@@ -2,13 +2,16 @@ package zmtp
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,7 +22,8 @@ const dialTimeout = 10 * time.Second
 const connBuffer = 64 << 10
 
 // Conn is a connection to a peer for simple programs: tools, tests, the stand-in for Zeek. One goroutine may
-// receive while another sends.
+// receive while another sends. PINGs are answered by Recv, or by the goroutine that sends just then; a TTL in them is
+// left to the user, who may set a deadline.
 type Conn struct {
 	conn net.Conn
 	peer *Peer
@@ -28,9 +32,12 @@ type Conn struct {
 	Limit int
 
 	frames [][]byte
-	memory []byte
+	memory []byte // of the message that is being received
+	ends   []int  // of its frames, in memory
 
-	mu  sync.Mutex // of what is written: PINGs are answered by Recv
+	owed atomic.Pointer[[]byte] // context of the last PING, while it is not answered
+
+	mu  sync.Mutex // of what is written
 	w   *bufio.Writer
 	buf []byte
 }
@@ -83,12 +90,14 @@ type Received struct {
 	Topic                string
 }
 
-var errMessage = errors.New("cannot receive a message: it is too large")
+var (
+	errMessage = errors.New("cannot receive a message: it is too large")
+	errWithin  = errors.New("cannot receive a message: a subscription lies within it")
+)
 
 // Recv receives what is next. PINGs are answered by the way.
 func (c *Conn) Recv() (Received, error) {
-	c.frames, c.memory = c.frames[:0], c.memory[:0]
-	var ends []int
+	c.frames, c.memory, c.ends = c.frames[:0], c.memory[:0], c.ends[:0]
 	for {
 		flags, body, err := c.frame()
 		if err != nil {
@@ -96,17 +105,20 @@ func (c *Conn) Recv() (Received, error) {
 		}
 		if flags&FlagCommand != 0 {
 			r, ok, err := c.command(body)
+			if ok && len(c.ends) > 0 {
+				err = errWithin
+			}
 			if err != nil || ok {
 				return r, err
 			}
 			continue
 		}
-		ends = append(ends, len(c.memory))
+		c.ends = append(c.ends, len(c.memory))
 		if flags&FlagMore != 0 {
 			continue
 		}
 		from := 0
-		for _, to := range ends {
+		for _, to := range c.ends {
 			c.frames = append(c.frames, c.memory[from:to:to])
 			from = to
 		}
@@ -163,7 +175,7 @@ func (c *Conn) fill(size int) error {
 	for size > 0 {
 		n := min(size, 1<<20)
 		from := len(c.memory)
-		c.memory = append(c.memory, make([]byte, n)...)
+		c.memory = slices.Grow(c.memory, n)[:from+n]
 		if _, err := io.ReadFull(c.r, c.memory[from:]); err != nil {
 			return err
 		}
@@ -187,20 +199,41 @@ func (c *Conn) command(body []byte) (Received, bool, error) {
 		if err != nil {
 			return Received{}, false, err
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if err := c.put(FlagCommand, appendCommand(nil, commandPong, context)); err != nil {
-			return Received{}, false, err
-		}
-		return Received{}, false, c.w.Flush()
+		context = bytes.Clone(context)
+		c.owed.Store(&context)
+		return Received{}, false, c.pay()
 	}
 	return Received{}, false, nil
+}
+
+// pay sends the PONG that is owed, unless another goroutine is writing: then that does it when it has done. So
+// receiving does not wait for sending, which may be waiting for a peer that wants to be received from.
+func (c *Conn) pay() error {
+	for c.owed.Load() != nil && c.mu.TryLock() {
+		var err error
+		if context := c.owed.Swap(nil); context != nil {
+			if err = c.put(FlagCommand, appendCommand(nil, commandPong, *context)); err == nil {
+				err = c.w.Flush()
+			}
+		}
+		c.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlock ends writing. What goes wrong with a PONG is seen again by whoever writes next.
+func (c *Conn) unlock() {
+	c.mu.Unlock()
+	_ = c.pay()
 }
 
 // Send buffers a message of one or more frames; Flush sends it, or the buffer's being full.
 func (c *Conn) Send(frames ...[]byte) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	for i, f := range frames {
 		flags := FlagMore
 		if i == len(frames)-1 {
@@ -216,7 +249,7 @@ func (c *Conn) Send(frames ...[]byte) error {
 // Flush sends what is buffered.
 func (c *Conn) Flush() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	return c.w.Flush()
 }
 
@@ -228,7 +261,7 @@ func (c *Conn) Cancel(topic string) error { return c.subscription(false, topic) 
 
 func (c *Conn) subscription(on bool, topic string) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	name := commandSubscribe
 	if !on {
 		name = commandCancel

