@@ -25,6 +25,7 @@ func Diff(in Input) ClusterPlan {
 	d.plan.Limits = limits(in.Want, in.MaxUnavailable)
 	sortItems(d.items)
 	d.linkPorts()
+	separate(d.items)
 	d.plan.Actions = arrange(d.items, d.plan.Limits)
 	slices.SortFunc(d.plan.Waiting, func(a, b Waiting) int {
 		return cmp.Or(strings.Compare(a.Resource, b.Resource), strings.Compare(a.Why, b.Why))

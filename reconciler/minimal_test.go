@@ -286,13 +286,21 @@ func TestMinimalRestarts(t *testing.T) {
 				}
 				r.change(new)
 				var got []string
-				told := ""
+				told, halves := "", map[string]bool{}
 				for _, a := range planFrom(t, old, new) {
 					if a.Kind == desired.Update && a.Type == desired.TypeBroker {
 						told = "broker"
 						if a.Wave != 1 {
 							t.Errorf("the broker is told in wave %d", a.Wave)
 						}
+					}
+					// A restart in two halves, while the loggers change their mechanism (TestEncryptionOn).
+					if a.Kind == desired.Stop && a.Reasons[0].Field == "curve" {
+						halves[a.Resource] = true
+						continue
+					}
+					if halves[a.Resource] && a.Kind == desired.Start {
+						a.Kind = desired.Restart
 					}
 					if a.Disruptive || a.Kind != desired.Update {
 						got = append(got, fmt.Sprintf("%s %s", a.Kind, strings.TrimPrefix(a.Resource, "dmz/")))
@@ -396,6 +404,39 @@ func TestRotation(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// TestEncryptionOn: nobody who sends logs runs on while a logger changes its mechanism.
+func TestEncryptionOn(t *testing.T) {
+	for _, on := range []bool{true, false} {
+		plain, sealed := sixNodes(desired.BackendZeroMQ), sixNodes(desired.BackendZeroMQ)
+		sealed.Settings.Broker.Curve = "on"
+		before, after := plain, sealed
+		keysBefore, keysAfter := []string(nil), []string{"k"}
+		if !on {
+			before, after, keysBefore, keysAfter = after, before, keysAfter, keysBefore
+		}
+		stopped := map[string]bool{}
+		loggers := 0
+		for _, a := range planWith(t, before, after, keysBefore, keysAfter) {
+			switch {
+			case a.Kind == desired.Stop && a.Wave == 1:
+				stopped[a.Resource] = true
+			case a.Role == desired.RoleLogger && a.Kind == desired.Restart:
+				loggers++
+			case a.Kind == desired.Start:
+				if !stopped[a.Resource] {
+					t.Errorf("on=%t: %s starts without having been stopped first", on, a.Resource)
+				}
+				delete(stopped, a.Resource)
+			case a.Type == desired.TypeNode:
+				t.Errorf("on=%t: %s %s in wave %d", on, a.Kind, a.Resource, a.Wave)
+			}
+		}
+		if loggers != 1 || len(stopped) > 0 {
+			t.Errorf("on=%t: %d loggers restart, left stopped: %v", on, loggers, stopped)
+		}
 	}
 }
 

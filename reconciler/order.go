@@ -112,7 +112,7 @@ func untie(items []item) []int {
 			case r.Kind == desired.Stop:
 				r.early = true
 			case r.visited == visiting:
-				r.cut(it)
+				r.cut(Reason{Field: "port", To: "needed by " + it.Resource})
 			case r.visited == unvisited:
 				walk(j)
 			}
@@ -152,8 +152,8 @@ func rank(items []item, order []int) {
 	}
 }
 
-// cut takes a restart or a move apart, because for has to have its port first.
-func (it *item) cut(by *item) {
+// cut takes a restart or a move apart: it stops in the first wave, why says what for, and starts in its turn.
+func (it *item) cut(why Reason) {
 	if it.early {
 		return
 	}
@@ -163,7 +163,7 @@ func (it *item) cut(by *item) {
 		// The two have to be down together for a moment, whatever max_unavailable says: it costs, but it
 		// must not count, or the other could never go on.
 		s.Kind, s.Target, s.Costs, s.Follows = desired.Stop, nil, false, false
-		s.Reasons = []Reason{{Field: "port", To: "needed by " + by.Resource}}
+		s.Reasons = []Reason{why}
 		it.first = append(it.first, s)
 		it.Kind, it.Disruptive, it.Costs, it.Follows = desired.Start, false, false, true
 	}
