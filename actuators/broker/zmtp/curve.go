@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/crypto/curve25519"
 	"golang.org/x/crypto/nacl/box"
-	"golang.org/x/crypto/salsa20/salsa"
+	"golang.org/x/crypto/salsa20/salsa" //nolint:staticcheck // for the first step of XSalsa20 alone, as nacl/box does it
 )
 
 // Names and sizes of CurveZMQ (RFC 26), in bytes, without the names.

@@ -151,9 +151,9 @@ func nullClient(rw io.ReadWriter, cfg *ClientConfig) (*Peer, error) {
 	return p, p.describe(data, cfg.Accept, cfg.Accept == nil)
 }
 
-// describe takes over what a peer says of itself, if it is accepted.
-func (p *Peer) describe(data []byte, accept []string, any bool) (err error) {
-	if p.SocketType, p.Identity, err = parseMetadata(data); err != nil || any {
+// describe takes over what a peer says of itself, if it is accepted, or all are.
+func (p *Peer) describe(data []byte, accept []string, all bool) (err error) {
+	if p.SocketType, p.Identity, err = parseMetadata(data); err != nil || all {
 		return err
 	}
 	return fits(p.SocketType, accept)

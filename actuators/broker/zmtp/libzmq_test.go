@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -572,7 +574,7 @@ func TestLibzmqTTL(t *testing.T) {
 }
 
 func isEnd(err error) bool {
-	return err != nil && (err == io.EOF || strings.Contains(err.Error(), "reset by peer"))
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // Whoever is refused only sees its connection end, and tries again: no event comes up that makes a Zeek exit.

@@ -9,8 +9,9 @@ import (
 	"log/slog"
 	"slices"
 
-	"golang.org/x/crypto/poly1305" //nolint:staticcheck // CurveZMQ is XSalsa20 and Poly1305, apart from nacl/secretbox only in how often a key is derived
-	"golang.org/x/crypto/salsa20/salsa"
+	// CurveZMQ is XSalsa20 and Poly1305; what differs from nacl/secretbox is only how often a key is derived.
+	"golang.org/x/crypto/poly1305"      //nolint:staticcheck // see above
+	"golang.org/x/crypto/salsa20/salsa" //nolint:staticcheck // see above
 )
 
 // A frame travels in the body of another: the name MESSAGE (8), a counter (8), and a box of flags (1) and data, which begins
