@@ -93,7 +93,7 @@ func (a *app) runBroker(ctx context.Context, o brokerOptions) (err error) {
 	if o.xpub == "" || o.xsub == "" {
 		return usage(errors.New("--xpub and --xsub are required"), "zeekrec broker --xpub tcp://127.0.0.1:5555 --xsub tcp://127.0.0.1:5556")
 	}
-	ownName("zeekrec-broker") // whoever ends zeekrec by name spares it
+	ownName("zeek-broker") // whoever ends zeekrec by name spares it, also with pkill, which looks for a part of the name
 	log := a.logger()
 	status := statusFile(o.statusFile)
 	if err := status.write("INITIALIZING [main]"); err != nil {
