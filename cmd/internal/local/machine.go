@@ -86,7 +86,7 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	ks := keys.Open(cfg.StateDir)
 	a, err := agent.New(agent.Config{
 		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
-		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: keyring{ks},
+		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: keyring{ks}, Brokers: reachBroker,
 	})
 	if err != nil {
 		return nil, err
