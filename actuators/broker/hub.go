@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -76,6 +77,9 @@ func (b *Broker) recognize(h *holder, first bool) {
 		return
 	}
 	now := b.now()
+	if host, pid := h.node.process(); !h.node.local && b.processes(host, pid) == alive {
+		h.node.local = true
+	}
 	for _, g := range slices.Clone(b.ghosts) {
 		switch {
 		case g.node.id == h.node.id:
@@ -141,26 +145,66 @@ func (b *Broker) detach(s *subscriber) {
 		return
 	}
 	h.sub = nil
-	if h.node.id == "" || b.stopping {
-		if !b.stopping {
-			b.dropAll(h)
-		}
+	if b.stopping {
 		return
 	}
-	// It may be back by another connection already, and this one is only noticed now.
+	if h.node.id == "" {
+		b.dropAll(h)
+		return
+	}
+	// It may be back by another connection already, and this one is only noticed now; or it has a successor.
+	var back *holder
 	for o := range b.subscribers {
-		if o.holder != nil && o.node.id == h.node.id {
+		switch {
+		case o.holder == nil:
+		case o.node.sameNode(&h.node):
+			b.log.Info("Gave up a node", "node", h.node.name, "id", h.node.id, "why", "succeeded by "+o.node.id)
 			b.dropAll(h)
 			return
+		case o.node.id == h.node.id:
+			back = o.holder
 		}
+	}
+	if back == nil {
+		b.log.Info("Lost the connection of a node", "node", h.node.name, "id", h.node.id)
+	}
+	b.judgeGhost(b.becomeGhost(h, back), b.now())
+	signalTo(b.haunted)
+}
+
+// becomeGhost keeps the subscriptions of a node whose connection was lost. There is one ghost of a node: a connection that breaks
+// before all of its subscriptions were repeated leaves those of the one before it as well.
+func (b *Broker) becomeGhost(h, back *holder) *ghost {
+	var g *ghost
+	if i := slices.IndexFunc(b.ghosts, func(g *ghost) bool { return g.node.id == h.node.id }); i >= 0 {
+		g = b.ghosts[i]
+		g.name(&h.node)
+		for topic := range h.topics {
+			if len(g.topics) < maxSubscriptions {
+				b.table.add(g.holder, topic)
+			}
+		}
+		for topic := range h.topics {
+			b.remove(h, topic)
+		}
+	} else {
+		g = &ghost{holder: h}
+		b.ghosts = append(b.ghosts, g)
 	}
 	now := b.now()
 	grace := b.settings.Load().Grace
-	g := &ghost{holder: h, lost: now, until: now.Add(grace), last: now.Add(aliveGraces * grace)}
-	b.ghosts = append(b.ghosts, g)
-	b.log.Info("Lost the connection of a node", "node", h.node.name, "id", h.node.id)
-	b.judgeGhost(g, now)
-	signalTo(b.haunted)
+	g.back, g.lost, g.until, g.last = back, now, now.Add(grace), now.Add(aliveGraces*grace)
+	if back != nil {
+		g.until = now.Add(returnTime)
+	}
+	return g
+}
+
+// name takes over what another connection of the same node told of it.
+func (g *ghost) name(n *nodeIdentity) {
+	g.node.name = cmp.Or(g.node.name, n.name)
+	g.node.role = cmp.Or(g.node.role, n.role)
+	g.node.local = g.node.local || n.local
 }
 
 // dropAll ends all subscriptions of one, the presence of a node first: nobody is to send to it any more.
@@ -204,14 +248,15 @@ func (b *Broker) judgeGhost(g *ghost, now time.Time) bool {
 		b.giveUp(g, "back")
 		return false
 	}
-	host, pid := g.node.process()
-	switch b.processes(host, pid) {
-	case dead:
-		b.giveUp(g, "its process has ended")
-		return false
-	case alive:
-		if now.Before(g.last) {
-			return true
+	if host, pid := g.node.process(); g.node.local {
+		switch b.processes(host, pid) {
+		case dead:
+			b.giveUp(g, "its process has ended")
+			return false
+		case alive:
+			if now.Before(g.last) {
+				return true
+			}
 		}
 	}
 	if now.Before(g.until) {
@@ -252,10 +297,7 @@ func (b *Broker) haunt(done <-chan struct{}) {
 		b.mu.Lock()
 		now := b.now()
 		for _, g := range slices.Clone(b.ghosts) {
-			if slices.ContainsFunc(b.deaths, func(d death) bool {
-				_, p := g.node.process()
-				return d.name == g.node.name && d.pid != 0 && d.pid == p
-			}) && g.back == nil {
+			if g.back == nil && slices.ContainsFunc(b.deaths, func(d death) bool { return d.isOf(g) }) {
 				b.giveUp(g, "known to be dead")
 				continue
 			}
@@ -280,6 +322,13 @@ func (b *Broker) haunt(done <-chan struct{}) {
 		case <-tick.C:
 		}
 	}
+}
+
+// isOf reports whether a death is that of a ghost's process. Pids come again: one that was announced before the node's connection
+// was made is another's.
+func (d death) isOf(g *ghost) bool {
+	_, pid := g.node.process()
+	return d.name == g.node.name && d.pid != 0 && d.pid == pid && !g.joined.After(d.at)
 }
 
 // forget what is too old to matter.
@@ -309,18 +358,18 @@ func (b *Broker) attach(p *publisher) {
 func (b *Broker) missed(p *publisher) []string {
 	now := b.now()
 	b.forget(now)
+	gone := make(map[string]bool, len(b.cancelled))
+	for _, c := range b.cancelled {
+		gone[c.id] = true
+	}
+	// Who it is shows in its first message only. Of those that were lost there it may be the one that was so first; who is
+	// dead itself is none of them.
 	var since time.Time
 	host := hostOf(p.addr)
-	for i, l := range b.lost {
-		if l.host != host {
-			continue
+	for _, l := range b.lost {
+		if l.host == host && !gone[l.sender] && (since.IsZero() || l.at.Before(since)) {
+			since = l.at
 		}
-		b.lost = slices.Delete(b.lost, i, i+1)
-		if l.sender != "" && slices.ContainsFunc(b.cancelled, func(c cancelled) bool { return c.id == l.sender }) {
-			return nil // that node is dead itself
-		}
-		since = l.at
-		break
 	}
 	if since.IsZero() && b.recovered && now.Sub(b.since) < time.Minute {
 		since = b.since // everybody was lost when the broker before this one ended
@@ -335,6 +384,13 @@ func (b *Broker) missed(p *publisher) []string {
 		}
 	}
 	return out
+}
+
+// returned says that a publisher has said who it is: its node is not lost any more.
+func (b *Broker) returned(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lost = slices.DeleteFunc(b.lost, func(l lostPublisher) bool { return l.sender == id })
 }
 
 // leave forgets a publisher.

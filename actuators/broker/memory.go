@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/renameio/v2"
 )
@@ -29,6 +30,7 @@ type memorizedNode struct {
 	Name   string   `json:"name"`
 	ID     string   `json:"id"`
 	Role   string   `json:"role,omitempty"`
+	Local  bool     `json:"local,omitempty"` // its process was seen on this machine
 	Topics []string `json:"topics"`
 }
 
@@ -100,9 +102,11 @@ func (b *Broker) write() error {
 		if h.node.id == "" {
 			return
 		}
-		n := memorizedNode{Name: h.node.name, ID: h.node.id, Role: h.node.role, Topics: make([]string, 0, len(h.topics))}
+		n := memorizedNode{Name: h.node.name, ID: h.node.id, Role: h.node.role, Local: h.node.local, Topics: make([]string, 0, len(h.topics))}
 		for t := range h.topics {
-			n.Topics = append(n.Topics, t)
+			if utf8.ValidString(t) { // Zeek's are; JSON would change any other
+				n.Topics = append(n.Topics, t)
+			}
 		}
 		slices.Sort(n.Topics)
 		m.Nodes = append(m.Nodes, n)
@@ -161,15 +165,18 @@ func (b *Broker) recall() error {
 	defer b.mu.Unlock()
 	b.recovered = true
 	for _, n := range m.Nodes {
+		known := slices.ContainsFunc(b.ghosts, func(g *ghost) bool { return g.node.id == n.ID })
+		if known || !isName(n.ID) || n.Name != "" && !isName(n.Name) {
+			continue
+		}
 		h := newHolder(nil)
-		h.node = nodeIdentity{name: n.Name, id: n.ID, role: n.Role}
+		h.node = nodeIdentity{name: n.Name, id: n.ID, role: n.Role, local: n.Local}
 		for _, t := range n.Topics {
 			if len(t) <= maxTopic && len(h.topics) < maxSubscriptions {
 				b.table.add(h, t)
 			}
 		}
-		if n.ID == "" || len(h.topics) == 0 {
-			b.dropAll(h)
+		if len(h.topics) == 0 {
 			continue
 		}
 		b.ghosts = append(b.ghosts, &ghost{holder: h, lost: now, until: now.Add(grace), last: now.Add(aliveGraces * grace)})

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Topics by which a node shows who it is (Zeek 8.0 to 9.1, facts: cluster/backend/zeromq/main.zeek).
@@ -20,18 +22,29 @@ type nodeIdentity struct {
 	name string // of zeek.cluster.node.<name>.
 	id   string // of zeek.cluster.nodeid.<id>.: zeromq_<name>_<host>_<pid>_<unique>
 	role string // of zeek.cluster.<role>
+	// local: its process was seen on this machine. Another machine may have the same name, and a container processes of its
+	// own: that a process is not to be seen says something only of one that was.
+	local bool
+}
+
+// maxName of nodes and their ids, in bytes.
+const maxName = 512
+
+// isName reports whether something can be the name or the id of a node, fit to be shown.
+func isName(s string) bool {
+	return s != "" && len(s) <= maxName && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // learn takes what a topic tells.
 func (n *nodeIdentity) learn(topic string) {
 	if s, ok := strings.CutPrefix(topic, nodeIDPrefix); ok {
-		if s, ok = strings.CutSuffix(s, "."); ok && n.id == "" {
+		if s, ok = strings.CutSuffix(s, "."); ok && n.id == "" && isName(s) {
 			n.id = s
 		}
 		return
 	}
 	if s, ok := strings.CutPrefix(topic, nodePrefix); ok {
-		if s, ok = strings.CutSuffix(s, "."); ok && n.name == "" {
+		if s, ok = strings.CutSuffix(s, "."); ok && n.name == "" && isName(s) {
 			n.name = s
 		}
 		return

@@ -140,6 +140,7 @@ func (p *publisher) learn(id []byte) {
 	}
 	s := string(id)
 	p.from.Store(&s)
+	p.b.returned(s)
 }
 
 // command answers a PING; a PONG has been seen by being there.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 )
 
 // table is who is subscribed to what. A subscription is a prefix of topics, byte by byte. It is not safe for
@@ -21,13 +22,20 @@ type holder struct {
 	topics map[string]struct{}
 	sub    *subscriber // nil for one that is not connected
 	node   nodeIdentity
+	joined time.Time // when its connection was made; zero for one that is remembered from the broker before
 }
 
 func newTable() *table {
 	return &table{topics: map[string]map[*holder]struct{}{}, lengths: map[int]int{}}
 }
 
-func newHolder(sub *subscriber) *holder { return &holder{topics: map[string]struct{}{}, sub: sub} }
+func newHolder(sub *subscriber) *holder {
+	h := &holder{topics: map[string]struct{}{}, sub: sub}
+	if sub != nil {
+		h.joined = sub.since
+	}
+	return h
+}
 
 // add subscribes h. False: it was already.
 func (t *table) add(h *holder, topic string) bool {
