@@ -27,8 +27,8 @@ demo: build standin ## run examples/quickstart in the foreground; Ctrl-C stops i
 test: ## all tests, with the race detector; builds what they need
 	scripts/test $(PACKAGES)
 
-fuzz: ## every fuzz target for FUZZTIME (default 20s) each
-	scripts/fuzz $(or $(FUZZTIME),20s)
+fuzz: ## every fuzz target for FUZZTIME (default 20s) each, or those that FUZZ matches; the hours add up in testdata/fuzzing.tsv
+	scripts/fuzz $(or $(FUZZTIME),20s) $(FUZZ)
 
 bench: ## the benchmarks of planning and reconciling
 	$(GO) test -run '^$$' -bench . -benchmem ./reconciler/...
