@@ -52,8 +52,7 @@ func probe(ctx context.Context, xpub, xsub string) (time.Duration, error) {
 	topic := "zeekrec.probe." + rand.Text() + "."
 	sub := zmq4.NewSub(ctx, zmq4.WithDialerTimeout(time.Second), zmq4.WithDialerMaxRetries(0))
 	pub := zmq4.NewPub(ctx, zmq4.WithDialerTimeout(time.Second), zmq4.WithDialerMaxRetries(0))
-	defer sub.Close()
-	defer pub.Close()
+	defer func() { _ = errors.Join(sub.Close(), pub.Close()) }()
 	type outcome struct {
 		took time.Duration
 		err  error
