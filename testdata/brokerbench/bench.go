@@ -20,6 +20,7 @@ type bench struct {
 	rounds          int
 	warm, window    time.Duration
 	spare           time.Duration // for rounds that are repeated
+	budget          time.Duration // for all cases, without repetitions
 	boxbench        string        // libsodium's speed; it may be missing
 }
 

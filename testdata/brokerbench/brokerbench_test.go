@@ -183,3 +183,52 @@ func TestMedianStorm(t *testing.T) {
 		t.Error("there is a storm of nobody")
 	}
 }
+
+func TestCollectPrefersQuietRounds(t *testing.T) {
+	b := &bench{rounds: 2, spare: time.Hour}
+	foreign := []float64{0.9, 0.01, 0.8, 0.7, 0.02, 0.6}
+	calls := 0
+	measure := func(contender) (stretch, error) {
+		f := foreign[calls/2]
+		calls++
+		return stretch{Foreign: f, Rate: f}, nil
+	}
+	same := func(s stretch) stretch { return s }
+	got, repeated, err := collect(b, time.Now().Add(time.Hour), measure, same, anything[stretch])
+	if err != nil || repeated != 3 || len(got) != 2 || got[0][0].Rate != 0.01 || got[1][1].Rate != 0.02 {
+		t.Errorf("of %v it took %v, %d repeated, %v", foreign, got, repeated, err)
+	}
+	// Without time for more, what there is counts; and when it is late, one round does.
+	b.spare, calls = 0, 0
+	if got, _, _ := collect(b, time.Now().Add(time.Hour), measure, same, anything[stretch]); len(got) != 2 || got[0][0].Rate != 0.9 || calls != 4 {
+		t.Errorf("without time it took %v in %d calls", got, calls)
+	}
+	calls = 0
+	if got, _, _ := collect(b, time.Now().Add(-time.Hour), measure, same, anything[stretch]); len(got) != 1 || calls != 2 {
+		t.Errorf("late it took %v in %d calls", got, calls)
+	}
+	// What is not usable ends it at once when nobody else can be blamed.
+	calls, foreign = 2, []float64{0, 0}
+	if got, _, _ := collect(b, time.Now().Add(time.Hour), measure, same, func([2]stretch) bool { return false }); len(got) != 0 || calls != 4 {
+		t.Errorf("it took %v in %d calls", got, calls)
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	s := &schedule{begun: time.Unix(100, 0), budget: 10 * time.Second}
+	cases := allCases()
+	for _, c := range cases {
+		s.total += c.weight()
+	}
+	last := s.begun
+	for _, c := range cases {
+		until := s.until(c.weight())
+		if !until.After(last) {
+			t.Fatalf("%v has no time", c)
+		}
+		last = until
+	}
+	if want := time.Unix(110, 0); last.Sub(want).Abs() > time.Microsecond {
+		t.Errorf("the last one ends at %v, want %v", last, want)
+	}
+}

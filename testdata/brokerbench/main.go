@@ -121,10 +121,10 @@ func benchmark(ctx context.Context, args []string, out, errs io.Writer) (err err
 }
 
 func newBench(ctx context.Context, s settings) (*bench, error) {
-	b := &bench{rounds: s.rounds, warm: 200 * time.Millisecond, window: 600 * time.Millisecond, spare: 90 * time.Second,
+	b := &bench{rounds: s.rounds, warm: 200 * time.Millisecond, window: 600 * time.Millisecond, spare: 60 * time.Second, budget: 11 * time.Minute,
 		peer: filepath.Join(s.bin, "zmqpeer")}
 	if s.quick {
-		b.window, b.spare = 400*time.Millisecond, 10*time.Second
+		b.window, b.spare, b.budget = 400*time.Millisecond, 10*time.Second, 95*time.Second
 	}
 	proxy := filepath.Join(s.bin, "zmqproxy")
 	b.libzmq = contender{name: "libzmq", program: proxy}
@@ -158,11 +158,16 @@ func (b *bench) everything(ctx context.Context, s settings, r *report, out io.Wr
 		}
 		writeCiphers(out, r.Ciphers)
 	}
+	var cases []testCase
+	times := &schedule{begun: time.Now(), budget: b.budget}
 	for _, c := range allCases() {
-		if s.quick && !c.quick || !s.only.MatchString(c.String()) {
-			continue
+		if (!s.quick || c.quick) && s.only.MatchString(c.String()) {
+			cases = append(cases, c)
+			times.total += c.weight()
 		}
-		one, err := b.run(ctx, c)
+	}
+	for _, c := range cases {
+		one, err := b.run(ctx, c, times)
 		if err != nil {
 			return err
 		}
@@ -207,11 +212,13 @@ func (b *bench) everything(ctx context.Context, s settings, r *report, out io.Wr
 		}
 		for _, curve := range mechanisms {
 			for range b.rounds {
-				round, err := inTurn(b, func(who contender) (stormRun, error) { return b.storm(ctx, who, curve, rate/4) })
-				if err != nil {
-					return err
+				for _, who := range b.pair() {
+					one, err := b.storm(ctx, who, curve, rate/4)
+					if err != nil {
+						return err
+					}
+					r.Storms = append(r.Storms, one)
 				}
-				r.Storms = append(r.Storms, round[:]...)
 			}
 		}
 		writeStorms(out, r.Storms)

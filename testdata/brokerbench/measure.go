@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/zeekrec/zeekrec/testdata/brokerbench/figures"
@@ -57,86 +56,47 @@ func blocking(who contender, ours contender) []string {
 
 // run measures a case: rounds at full speed, the brokers in turn, and then, with libzmq's clients, rounds at a fixed
 // rate.
-func (b *bench) run(ctx context.Context, c testCase) (result, error) {
+func (b *bench) run(ctx context.Context, c testCase, times *schedule) (result, error) {
 	r := result{Case: c, Name: c.String()}
-	for len(r.Zeekrec.Full) < b.rounds {
-		begun := time.Now()
-		round, err := inTurn(b, func(who contender) (full, error) { return b.full(ctx, who, c, blocking(who, b.zeekrec)) })
-		if err != nil {
-			return r, err
-		}
-		if r.Repeated < 2*b.rounds && b.loud(round[0].stretch, round[1].stretch) && b.spend(time.Since(begun)) {
-			r.Repeated++
-			continue
-		}
-		r.Libzmq.Full = append(r.Libzmq.Full, round[0])
-		r.Zeekrec.Full = append(r.Zeekrec.Full, round[1])
+	at := func(who contender) (full, error) { return b.full(ctx, who, c, blocking(who, b.zeekrec)) }
+	fulls, repeated, err := collect(b, times.until(float64(c.times())), at, func(f full) stretch { return f.stretch }, anything[full])
+	if err != nil {
+		return r, err
+	}
+	r.Repeated = repeated
+	for _, pair := range fulls {
+		r.Libzmq.Full = append(r.Libzmq.Full, pair[0])
+		r.Zeekrec.Full = append(r.Zeekrec.Full, pair[1])
 	}
 	if c.Clients == nativeClients {
 		return r, nil
 	}
+	until := times.until(float64(c.times()))
 	slower := min(r.Libzmq.rate(), r.Zeekrec.rate()) / float64(c.fanOut())
 	// Half of what the slower one can do. Where that is not sustained (clients that wait for each message cost more
 	// than clients that are never idle), half of it again.
-	for rate := int(slower / 2); ; rate /= 2 {
-		r.PacedRate = max(rate, 10)
-		sustained, err := b.latencies(ctx, c, &r)
-		if err != nil || sustained || rate < 20 {
+	for rate := int(slower / 2); rate > 0; rate /= 2 {
+		at := func(who contender) (latency, error) { return b.paced(ctx, who, c, rate) }
+		pairs, repeated, err := collect(b, until, at, func(l latency) stretch { return l.stretch }, sustained)
+		if err != nil {
 			return r, err
 		}
+		r.Repeated += repeated
+		for _, pair := range pairs {
+			r.Libzmq.Latency = append(r.Libzmq.Latency, pair[0])
+			r.Zeekrec.Latency = append(r.Zeekrec.Latency, pair[1])
+		}
+		if len(pairs) > 0 {
+			r.PacedRate = rate
+			break
+		}
 	}
+	return r, nil
 }
 
-// latencies measures all rounds at the paced rate; it gives up as soon as a broker does not sustain it.
-func (b *bench) latencies(ctx context.Context, c testCase, r *result) (bool, error) {
-	r.Libzmq.Latency, r.Zeekrec.Latency = nil, nil
-	for len(r.Zeekrec.Latency) < b.rounds {
-		begun := time.Now()
-		round, err := inTurn(b, func(who contender) (latency, error) { return b.paced(ctx, who, c, r.PacedRate) })
-		if err != nil {
-			return false, err
-		}
-		if r.Repeated < 2*b.rounds && b.loud(round[0].stretch, round[1].stretch) && b.spend(time.Since(begun)) {
-			r.Repeated++
-			continue
-		}
-		r.Libzmq.Latency = append(r.Libzmq.Latency, round[0])
-		r.Zeekrec.Latency = append(r.Zeekrec.Latency, round[1])
-		if !round[0].Sustained || !round[1].Sustained {
-			return false, nil
-		}
-	}
-	return true, nil
-}
+func anything[T any]([2]T) bool { return true }
 
-// inTurn measures each contender once.
-func inTurn[T any](b *bench, measure func(contender) (T, error)) (round [2]T, err error) {
-	for i, who := range b.pair() {
-		if round[i], err = measure(who); err != nil {
-			return round, err
-		}
-	}
-	return round, nil
-}
-
-// loud reports whether others kept so much of the machine busy that a round is not worth much.
-func (b *bench) loud(round ...stretch) bool {
-	for _, s := range round {
-		if s.Foreign > 0.1*float64(runtime.NumCPU()) {
-			return true
-		}
-	}
-	return false
-}
-
-// spend takes time for a repetition, as long as there is any.
-func (b *bench) spend(d time.Duration) bool {
-	if b.spare < d {
-		return false
-	}
-	b.spare -= d
-	return true
-}
+func sustained(pair [2]latency) bool { return pair[0].Sustained && pair[1].Sustained }
 
 // full measures one broker at full speed.
 func (b *bench) full(ctx context.Context, who contender, c testCase, policy []string) (f full, err error) {
@@ -297,9 +257,6 @@ func (s side) quantiles(q float64) []float64 {
 	var each []float64
 	all := figures.Histogram{}
 	for _, l := range s.Latency {
-		if !l.Sustained {
-			return nil
-		}
 		all.Add(l.histogram)
 		if d := l.quantile(q); d > 0 {
 			each = append(each, float64(d))
