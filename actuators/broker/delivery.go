@@ -148,7 +148,7 @@ func (d *delivery) flush(l *link, c *chunk) {
 	for _, sub := range d.touched {
 		d.put(sub, c, lim)
 	}
-	d.settle(l, c, lim)
+	d.settle(l, c)
 	d.segments, d.ends = d.segments[:0], d.ends[:0]
 	d.refresh(b) // lets go of subscribers that have left
 }
@@ -200,11 +200,11 @@ func (d *delivery) advance(s *segment, n int) {
 }
 
 // settle deals with what found no room, as the policy says.
-func (d *delivery) settle(l *link, c *chunk, lim limits) {
+func (d *delivery) settle(l *link, c *chunk) {
 	for i := range d.late {
 		r := &d.late[i]
 		for r.seg.first < r.seg.last && d.wait(l, r.sub) {
-			q := &r.sub.q
+			q, lim := &r.sub.q, l.b.limits() // they may have changed meanwhile
 			q.mu.Lock()
 			n, wake := q.put(c, r.seg.from, d.ends[r.seg.first:r.seg.last], lim)
 			q.mu.Unlock()
@@ -247,7 +247,7 @@ func (d *delivery) whole(l *link, topic []byte, parts []span, size int) {
 	for _, sub := range d.touched {
 		taken := false
 		for !taken && d.wait(l, sub) {
-			taken = sub.putWhole(parts, size, lim)
+			taken = sub.putWhole(parts, size, b.limits())
 		}
 		if !taken {
 			sub.q.drop(1, size)

@@ -29,7 +29,7 @@ type link struct {
 	paused  atomic.Bool   // a publisher that is not read from now: its silence says nothing
 	silent  int           // beats without a sign of life; owned by the heart
 	acked   uint64        // what its machine had confirmed at the last beat; owned by the heart
-	stalled atomic.Int64
+	stalled atomic.Int64  // since when it takes nothing of a full queue, in Unix nanoseconds; 0: it does, or it is not full
 	once    sync.Once
 }
 
@@ -120,9 +120,12 @@ func (w *writer) all(spans []span) (err error) {
 			return err
 		}
 		w.written.Add(uint64(bytes))
-		w.stalled.Store(0)
 		releaseAll(spans[:n])
-		w.q.wrote(msgs, bytes, w.b.limits())
+		if w.q.wrote(msgs, bytes, w.b.limits()) {
+			w.stalled.Store(w.b.now().UnixNano())
+		} else {
+			w.stalled.Store(0)
+		}
 		spans = spans[n:]
 	}
 	return nil

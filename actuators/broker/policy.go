@@ -45,7 +45,7 @@ func (d *delivery) wait(l *link, sub *subscriber) bool {
 	return got
 }
 
-// await waits until there is room in the queue, for at most a time.
+// await waits until there may be room in the queue, for at most a time. False: that is over, or the broker has ended.
 func (d *delivery) await(q *queue, limit time.Duration, b *Broker) bool {
 	q.mu.Lock()
 	if q.closed || !q.full {
@@ -53,6 +53,7 @@ func (d *delivery) await(q *queue, limit time.Duration, b *Broker) bool {
 		return true
 	}
 	q.waiting++
+	changed := q.changed
 	q.mu.Unlock()
 	if d.timer == nil {
 		d.timer = time.NewTimer(limit)
@@ -62,6 +63,8 @@ func (d *delivery) await(q *queue, limit time.Duration, b *Broker) bool {
 	got := false
 	select {
 	case <-q.room:
+		got = true
+	case <-changed:
 		got = true
 	case <-d.timer.C:
 	case <-b.done:

@@ -26,9 +26,10 @@ type limits struct {
 // queue is what waits to be written to one peer: spans in the order of writing. Several goroutines put, one
 // takes.
 type queue struct {
-	pools *pools
-	wake  chan struct{} // for the taker
-	room  chan struct{} // for those who wait for room
+	pools   *pools
+	wake    chan struct{} // for the taker
+	room    chan struct{} // for one of those who wait for room
+	changed chan struct{} // for all of them; closed and replaced, under mu
 
 	mu      sync.Mutex
 	spans   []span
@@ -50,7 +51,7 @@ type queue struct {
 }
 
 func newQueue(p *pools) queue {
-	return queue{pools: p, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	return queue{pools: p, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
 // put appends the messages that lie in c one after the other, from from on, each up to one of ends. It takes
@@ -201,8 +202,8 @@ func (q *queue) take(used []span) ([]span, bool) {
 	return out, true
 }
 
-// wrote makes room for as many messages and bytes.
-func (q *queue) wrote(msgs, bytes int, lim limits) {
+// wrote makes room for as many messages and bytes, and reports whether there is still none.
+func (q *queue) wrote(msgs, bytes int, lim limits) (full bool) {
 	q.mu.Lock()
 	q.msgs -= msgs
 	q.bytes -= bytes
@@ -214,11 +215,13 @@ func (q *queue) wrote(msgs, bytes int, lim limits) {
 	if q.full && (lim.msgs == 0 || q.msgs <= lim.msgs/2) && (lim.bytes == 0 || q.bytes <= lim.bytes/2+q.extra) {
 		q.full = false
 	}
-	signal := q.waiting > 0 && !q.full
+	full = q.full
+	signal := q.waiting > 0 && !full
 	q.mu.Unlock()
 	if signal {
 		signalTo(q.room)
 	}
+	return full
 }
 
 // busy reports whether something waits, or is being written.
@@ -228,15 +231,13 @@ func (q *queue) busy() bool {
 	return q.bytes > 0
 }
 
-// admit has whoever waits for room look again: limits and policy have changed.
+// admit has all who wait for room look again: limits and policy have changed.
 func (q *queue) admit() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.full = false
-	signal := q.waiting > 0
-	q.mu.Unlock()
-	if signal {
-		signalTo(q.room)
-	}
+	close(q.changed)
+	q.changed = make(chan struct{})
 }
 
 // drop counts what found no room.

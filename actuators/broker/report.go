@@ -73,7 +73,7 @@ func (l *link) status(kind string) PeerStatus {
 	defer l.q.mu.Unlock()
 	p.Passed, p.Dropped = l.q.sent, l.q.dropped
 	p.Queued = Counts{uint64(l.q.msgs), uint64(l.q.bytes)}
-	if t := l.stalled.Load(); t != 0 {
+	if t := l.stalled.Load(); t != 0 && l.b.now().Sub(time.Unix(0, t)) > stallTime {
 		p.Stalled = time.Unix(0, t)
 	}
 	return p
