@@ -124,7 +124,7 @@ func (s side) faults() (lost, disorder uint64) {
 
 func writeStalls(w io.Writer, stalls []stallRun) {
 	fmt.Fprintf(w, "\nA stopped subscriber: 2 publishers, 3 subscribers, 500 B, NULL; one is stopped with SIGSTOP. Messages/s of the other two\n")
-	fmt.Fprintf(w, "  %-10s%14s%12s%12s%14s%14s%8s%8s\n", "", "load", "before", "after", "after 2 s", "worst 0.5 s", "kept", "lost")
+	fmt.Fprintf(w, "  %-10s%14s%12s%12s%14s%14s%8s%8s\n", "", "load", "before", "after", "last 1.5 s", "worst 0.5 s", "kept", "lost")
 	for _, s := range typicalStalls(stalls) {
 		fmt.Fprintf(w, "  %-10s%14s%12s%12s%14s%14s%7.1f%%%8d\n", s.Broker, s.Load, count(s.Before), count(s.After), count(s.End), count(s.Worst), 100*s.kept(), s.Lost)
 	}

@@ -15,9 +15,9 @@ import (
 // The stalled subscriber: 2 publishers, 3 subscribers, of which the last is stopped with SIGSTOP.
 const (
 	stallBefore = 1500 * time.Millisecond
-	stallAfter  = 4 * time.Second
+	stallAfter  = 3 * time.Second
 	stallSlot   = 100 * time.Millisecond
-	stallEnd    = 2 * time.Second // the last of stallAfter, when every buffer is full
+	stallEnd    = 1500 * time.Millisecond // the last of stallAfter, when every buffer is full
 )
 
 // stallRun is what the other two subscribers got, in messages per second of both together.
@@ -26,7 +26,7 @@ type stallRun struct {
 	Load   string  `json:"load"`
 	Before float64 `json:"before"`
 	After  float64 `json:"after"` // on average since it was stopped
-	End    float64 `json:"end"`   // in the last 2 s of it
+	End    float64 `json:"end"`   // in the last 1.5 s of it
 	Worst  float64 `json:"worst"` // in the worst half second
 	Lost   uint64  `json:"lost"`  // by the other two
 }
