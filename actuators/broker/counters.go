@@ -95,9 +95,26 @@ func (q *queue) passed(msgs, bytes int) {
 // received is what a publisher has sent.
 func (q *queue) received() Counts { return Counts{q.in.Load(), q.inBytes.Load()} }
 
-// totals of a subscriber.
+// totals of a subscriber that is leaving. What is dropped for it from now on is no more counted there.
 func (q *queue) totals() (sent, dropped Counts) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.counted = true
 	return q.sent, q.dropped
+}
+
+// drop counts what found no room.
+func (s *subscriber) drop(msgs, bytes int) {
+	n := Counts{uint64(msgs), uint64(bytes)}
+	s.q.mu.Lock()
+	gone := s.q.counted
+	if !gone {
+		s.q.dropped.add(n)
+	}
+	s.q.mu.Unlock()
+	if gone { // disconnected because of it
+		s.b.mu.Lock()
+		s.b.goneLost.add(n)
+		s.b.mu.Unlock()
+	}
 }

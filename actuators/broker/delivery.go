@@ -216,7 +216,7 @@ func (d *delivery) settle(l *link, c *chunk) {
 		}
 		if n := r.seg.last - r.seg.first; n > 0 {
 			size := d.size(&r.seg, n)
-			r.sub.q.drop(n, size)
+			r.sub.drop(n, size)
 			r.seg.route.class.dropped(n, size)
 		}
 		d.late[i] = remainder{}
@@ -250,7 +250,7 @@ func (d *delivery) whole(l *link, topic []byte, parts []span, size int) {
 			taken = sub.putWhole(parts, size, b.limits())
 		}
 		if !taken {
-			sub.q.drop(1, size)
+			sub.drop(1, size)
 			r.class.dropped(1, size)
 			sent--
 		}

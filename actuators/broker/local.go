@@ -101,7 +101,7 @@ func (l *local) publish(parts ...[]byte) error {
 			class.sent(1, len(buf))
 			sent++
 		} else {
-			sub.q.drop(1, len(buf))
+			sub.drop(1, len(buf))
 			class.dropped(1, len(buf))
 		}
 	}

@@ -46,6 +46,7 @@ type queue struct {
 	closed  bool
 	sent    Counts
 	dropped Counts
+	counted bool // both are in the totals of connections that have ended
 
 	in, inBytes atomic.Uint64 // of a publisher: what came from it
 }
@@ -238,14 +239,6 @@ func (q *queue) admit() {
 	q.full = false
 	close(q.changed)
 	q.changed = make(chan struct{})
-}
-
-// drop counts what found no room.
-func (q *queue) drop(msgs, bytes int) {
-	q.mu.Lock()
-	q.dropped.Messages += uint64(msgs)
-	q.dropped.Bytes += uint64(bytes)
-	q.mu.Unlock()
 }
 
 // close gives up what waits. Whoever waits is let go.
