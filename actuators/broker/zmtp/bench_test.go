@@ -1,6 +1,7 @@
 package zmtp
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -58,3 +59,37 @@ func BenchmarkSecretbox(b *testing.B) {
 }
 
 func headerOf(n int) int { return HeaderSize(n + SealedOverhead) }
+
+// BenchmarkParseHeader reads the headers of one of Zeek's messages: four short frames, the last one a long one.
+func BenchmarkParseHeader(b *testing.B) {
+	var in []byte
+	for _, n := range []int{30, 60, 13} {
+		in = append(AppendHeader(in, FlagMore, n), make([]byte, n)...)
+	}
+	in = append(AppendHeader(in, 0, 500), make([]byte, 500)...)
+	b.ReportAllocs()
+	for b.Loop() {
+		for rest := in; len(rest) > 0; {
+			_, size, n, err := ParseHeader(rest)
+			if err != nil {
+				b.Fatal(err)
+			}
+			rest = rest[n+size:]
+		}
+	}
+}
+
+// BenchmarkServerHandshake is what a client costs the server that it shakes hands with.
+func BenchmarkServerHandshake(b *testing.B) {
+	for _, curve := range []bool{false, true} {
+		b.Run(map[bool]string{false: Null, true: Curve}[curve], func(b *testing.B) {
+			said, server := transcript(b, curve), serverOf(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ServerHandshake(&script{in: bytes.NewReader(said)}, server.again()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

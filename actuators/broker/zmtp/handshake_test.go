@@ -397,7 +397,11 @@ func TestEveryByteOfCurveCounts(t *testing.T) {
 		t.Fatalf("a transcript of %d bytes", len(good))
 	}
 	server := serverOf(t)
-	for i := range good {
+	const box = 64 + 202 + MaxHeader + 1 + len(commandInitiate) + cookieSize + 8 // of INITIATE
+	for i := 0; i < len(good); i++ {
+		if i >= box {
+			i = min(i+6, len(good)-1) // one tag is for all its bytes
+		}
 		free := i >= 1 && i < 9 || i == 10 || i == 11 || i > atServer-20+len(Curve) && i < greetingSize // padding, a later version, after the mechanism
 		b := bytes.Clone(good)
 		b[i] ^= 0x41
