@@ -29,6 +29,8 @@ type rig struct {
 
 const testTime = 20 * time.Second
 
+var noDeadline time.Time
+
 // newRig makes a broker; it is changed by prepare before it serves, over TCP.
 func newRig(t testing.TB, cfg Config, prepare ...func(*Broker)) *rig {
 	t.Helper()
