@@ -43,6 +43,7 @@ type Broker struct {
 	dirty      chan struct{} // there is something to remember
 	applied    chan struct{} // the settings have changed
 	generation atomic.Uint64 // of subscriptions; changed under mu
+	catchUp    atomic.Int64  // until when publishers are still giving what they had to keep, in Unix nanoseconds; 0: they had nothing
 	local      *local        // speaks for the broker itself
 	asker      asker
 

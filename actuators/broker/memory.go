@@ -191,5 +191,8 @@ func (b *Broker) releaseIfComplete() {
 		return
 	}
 	b.open = true
+	if b.recovered {
+		b.catchUp.Store(b.now().Add(catchUpTime).UnixNano())
+	}
 	close(b.released)
 }

@@ -12,6 +12,14 @@ const (
 	stallTime   = 250 * time.Millisecond
 )
 
+// After a restart of the broker everything comes at once that publishers had to keep meanwhile, and a queue holds no more than
+// one of them does. So for catchUpTime after publishers are read from again they wait for whoever goes on taking
+// messages, and catchUpStall for who takes none.
+const (
+	catchUpTime  = 5 * time.Second
+	catchUpStall = time.Second
+)
+
 // wait waits for room in a full queue, as long as the policy has it. False: what is for the subscriber is to be
 // dropped.
 func (d *delivery) wait(l *link, sub *subscriber) bool {
@@ -29,6 +37,10 @@ func (d *delivery) wait(l *link, sub *subscriber) bool {
 		defer l.paused.Store(false)
 		d.await(&sub.q, time.Hour, b)
 		return !b.ended()
+	}
+	if until := b.catchUp.Load(); until != 0 && now.UnixNano() < until {
+		since := sub.stalled.Load()
+		return (since == 0 || now.UnixNano()-since < int64(catchUpStall)) && d.await(&sub.q, catchUpStall, b)
 	}
 	if d.earned.IsZero() {
 		d.credit = creditLimit
