@@ -22,3 +22,9 @@ func crash() {
 	_ = unix.Kill(os.Getpid(), unix.SIGSEGV)
 	select {}
 }
+
+// abort dies of SIGABRT, as a C++ program does of an exception that nobody catches.
+func abort() {
+	_ = unix.Kill(os.Getpid(), unix.SIGABRT)
+	select {}
+}

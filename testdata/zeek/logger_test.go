@@ -90,7 +90,6 @@ func TestLoggerWritesRotatesAndLeavesStats(t *testing.T) {
 		t.Errorf("exit %d, stderr %q", exit, p.stderr.String())
 	}
 	want := []string{
-		"cluster__TIME__TIME__log_suffix=logger-1__.log",
 		"conn__TIME__TIME__log_suffix=logger-1__.log",
 		"dns__TIME__TIME__log_suffix=logger-1__.log",
 		"reporter__TIME__TIME__log_suffix=logger-1__.log",

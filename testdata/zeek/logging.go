@@ -71,40 +71,65 @@ func (n *node) metadata() string {
 	return strings.Join(pairs, ",")
 }
 
-// logJoins writes what a cluster writes when it forms.
+// logJoins writes what a cluster of Broker's would write when it forms. With ZeroMQ the hellos are real ones.
 func (n *node) logJoins(now time.Time) error {
-	n.loggedFrom = now
+	if n.logs == nil || n.bus != nil {
+		return nil
+	}
 	self := n.getenv("CLUSTER_NODE")
 	for _, other := range n.program.Nodes() {
 		if other.Name == self {
 			continue
 		}
-		if err := n.logs.Write(now, logs.Cluster, stamp(now), self, "stand-in: pretends a hello from "+other.Name); err != nil {
-			return n.fatalLog(err)
+		if err := n.log(now, logs.Cluster, stamp(now), self, "stand-in: pretends a hello from "+other.Name); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// hasTraffic: loggers invent lines, for tests with nobody else, and so does who has an interface and loggers to send them to.
+func (n *node) hasTraffic() bool {
+	return n.faults.logRate > 0 && (n.logs != nil || n.outbox != nil && n.options.hasIface)
+}
+
+// maxLines is how many are written at a time, so that whatever else there is to do is done.
+const maxLines = 10000
+
 // logTraffic writes the lines of conn.log that are due by now, and a dns.log line
 // with every fourth. The uids count up, so that a missing line shows.
 func (n *node) logTraffic(now time.Time) error {
-	due := 1 + int(now.Sub(n.loggedFrom).Seconds()*n.faults.logRate)
-	if n.faults.logRate == 0 {
-		due = 0
+	if !n.hasTraffic() {
+		return nil
 	}
+	n.loggedAt = now
+	due := min(n.conn+maxLines, 1+int(now.Sub(n.loggedFrom).Seconds()*n.faults.logRate))
 	for ; n.conn < due; n.conn++ {
 		uid := fmt.Sprintf("C%s%07d", n.uidPrefix(), n.conn)
 		client := strconv.Itoa(32768 + n.conn%28000)
-		err := n.logs.Write(now, logs.Conn, stamp(now), uid, "127.0.0.1", client, "127.0.0.1", "53", "udp", "stand-in", "SF")
+		start := []string{stamp(now), uid, "127.0.0.1", client, "127.0.0.1", "53", "udp"}
+		err := n.log(now, logs.Conn, append(start, "stand-in", "0.010000", "40", "56", "SF", "T", "T", "0", "Dd", "1", "68", "1", "84", logs.Unset, "17")...)
 		if err == nil && n.conn%4 == 0 {
-			err = n.logs.Write(now, logs.DNS, stamp(now), uid, "127.0.0.1", client, "127.0.0.1", "53", "udp", "stand-in.invalid")
+			err = n.log(now, logs.DNS, append(start, "1", "0.010000", "stand-in.invalid", "1", "C_INTERNET", "1", "A", "0", "NOERROR",
+				"F", "F", "T", "T", "0", "127.0.0.1", "60.000000", "F", "0", "query")...)
 		}
 		if err != nil {
-			return n.fatalLog(err)
+			return err
 		}
 	}
 	return nil
+}
+
+// trafficDue is when the next line is; zero: never. At high rates several are written at once, every 10 ms.
+func (n *node) trafficDue() time.Time {
+	if !n.hasTraffic() {
+		return time.Time{}
+	}
+	next := n.loggedFrom.Add(time.Duration(float64(n.conn) / n.faults.logRate * float64(time.Second)))
+	if soonest := n.loggedAt.Add(10 * time.Millisecond); next.Before(soonest) {
+		return soonest
+	}
+	return next
 }
 
 // uidPrefix differs between processes, of one node as of several.
@@ -112,19 +137,6 @@ func (n *node) uidPrefix() string {
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s %d %d", n.getenv("CLUSTER_NODE"), os.Getpid(), n.loggedFrom.UnixNano())
 	return strconv.FormatUint(uint64(h.Sum32()), 36)
-}
-
-// pause is the time until something is due: a line or the rotation.
-func (n *node) pause(now, rotateAt time.Time) time.Duration {
-	pause := time.Hour
-	if n.faults.logRate > 0 {
-		// At high rates several lines are written at once, every 10 ms.
-		pause = max(time.Duration(float64(time.Second)/n.faults.logRate), 10*time.Millisecond)
-	}
-	if !rotateAt.IsZero() {
-		pause = min(pause, rotateAt.Sub(now))
-	}
-	return pause
 }
 
 func (n *node) nextRotation(now time.Time) time.Time {
@@ -168,8 +180,8 @@ func (n *node) closeLogs(now time.Time) error {
 	if n.logs == nil {
 		return nil
 	}
-	if err := n.logs.Write(now, logs.Reporter, stamp(now), "Reporter::INFO", "received termination signal", "(empty)"); err != nil {
-		return n.fatalLog(err)
+	if err := n.logEnd(now); err != nil {
+		return err
 	}
 	if err := n.rotate(now, true); err != nil {
 		return err
@@ -187,6 +199,11 @@ func (n *node) closeLogs(now time.Time) error {
 	}
 	n.logs.Close(now)
 	return nil
+}
+
+// logEnd is the last line of a node's that goes to reporter.log.
+func (n *node) logEnd(now time.Time) error {
+	return n.log(now, logs.Reporter, stamp(now), "Reporter::INFO", "received termination signal", orEmpty(n.reporter.place))
 }
 
 // stamp is a time as Zeek's logs have it.

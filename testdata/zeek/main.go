@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -30,11 +31,11 @@ func main() {
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(20)
 	dieLikeC()
-	os.Exit(run(os.Args, os.Getenv))
+	os.Exit(run(context.Background(), os.Args, os.Getenv))
 }
 
 // run is a whole life of the process; it returns the exit status.
-func run(args []string, getenv func(string) string) int {
+func run(ctx context.Context, args []string, getenv func(string) string) int {
 	o, err := parseArgs(args[1:])
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ERROR: %v\nTry '%s --help' for more information.\n", err, args[0])
@@ -86,7 +87,7 @@ func run(args []string, getenv func(string) string) int {
 	}
 
 	n := &node{options: o, reporter: newReporter(o), program: program, faults: f, status: status, getenv: getenv}
-	err = n.live()
+	err = n.live(ctx)
 	if exit, ok := errors.AsType[exitStatus](err); ok {
 		status.set(stateTerminated)
 		return int(exit)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -56,7 +57,7 @@ func (n *node) serveMetrics(c net.Conn) {
 
 // joinCluster does what Zeek's cluster framework does in zeek_init: checks the
 // node's place in the layout, wants a backend, and binds that backend's sockets.
-func (n *node) joinCluster() error {
+func (n *node) joinCluster(ctx context.Context) error {
 	name := n.getenv("CLUSTER_NODE")
 	if name == "" {
 		return nil
@@ -72,38 +73,11 @@ func (n *node) joinCluster() error {
 		if n.getenv("ZEEKCTL_CHECK_CONFIG") != "" || n.getenv("ZEEKCTL_DISABLE_LISTEN") != "" {
 			return nil
 		}
-		return n.bindZeroMQ(self)
+		return n.joinZeroMQ(ctx, self)
 	case n.program.Loaded("/frameworks/cluster/backend/broker/__load__.zeek"):
 		return n.bindBroker(self)
 	}
 	return zeekSays("fatal error in %s, line 426: Cluster::node set to '%s', but Cluster::backend is Cluster::CLUSTER_BACKEND_NONE - please select a cluster backend to use.", framework, name)
-}
-
-func (n *node) bindZeroMQ(self script.Node) error {
-	const (
-		module  = "Cluster::Backend::ZeroMQ::"
-		backend = script.Prefix + "/policy/frameworks/cluster/backend/zeromq/main.zeek"
-	)
-	if n.program.Bool(module+"run_proxy_thread", self.Type == "MANAGER") {
-		for _, socket := range [][2]string{{"xpub", "tcp://127.0.0.1:5555"}, {"xsub", "tcp://127.0.0.1:5556"}} {
-			endpoint := n.program.String(module+"listen_"+socket[0]+"_endpoint", socket[1])
-			if err := bind(endpoint); err != nil {
-				return zeekSays("%v\nfatal error in %s, line 534: Failed to spawn ZeroMQ proxy thread",
-					n.reporter.problem("error", "ZeroMQ: Failed to bind %s socket %s: %s (%d)", socket[0], endpoint, reason(err), errno(err)), backend)
-			}
-		}
-	}
-	endpoint := ""
-	if n.logsForCluster(self) && self.Port != 0 {
-		endpoint = "tcp://" + net.JoinHostPort(self.IP, strconv.Itoa(self.Port))
-	}
-	if endpoint = n.program.String(module+"listen_log_endpoint", endpoint); endpoint != "" {
-		if err := bind(endpoint); err != nil {
-			return zeekSays("%v\nfatal error in %s, line 538: Failed initialize ZeroMQ backend",
-				n.reporter.problem("error", "ZeroMQ: Failed to bind pull socket %s: %s", endpoint, reason(err)), backend)
-		}
-	}
-	return nil
 }
 
 func (n *node) bindBroker(self script.Node) error {
@@ -111,13 +85,16 @@ func (n *node) bindBroker(self script.Node) error {
 		return nil
 	}
 	host := n.program.String("Broker::default_listen_address", n.getenv("ZEEK_DEFAULT_LISTEN_ADDRESS"))
-	if err := bind("tcp://" + net.JoinHostPort(host, strconv.Itoa(self.Port))); err != nil {
+	l, err := bind("tcp://" + net.JoinHostPort(host, strconv.Itoa(self.Port)))
+	if err != nil {
 		if host == "" {
 			host = "INADDR_ANY"
 		}
 		return zeekSays("error in %s/policy/frameworks/cluster/backend/broker/main.zeek, lines 124-126: Failed to listen on %s:%d "+
 			"(Broker::listen(Broker::default_listen_address, Cluster::self$p, Broker::default_listen_retry))\n%v", script.Prefix, host, self.Port, n.initFailed())
 	}
+	// What connects is heard out and not answered.
+	go accept(l, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	return nil
 }
 
@@ -126,14 +103,13 @@ func (n *node) initFailed() error {
 	return n.reporter.problem("fatal error", "errors occurred while initializing")
 }
 
-// bind listens on tcp://HOST:PORT; what connects is heard out and not answered.
-func bind(endpoint string) error {
-	l, err := net.Listen("tcp", strings.TrimPrefix(endpoint, "tcp://"))
-	if err != nil {
-		return err
+// bind listens on tcp://HOST:PORT, where a HOST of * is every address.
+func bind(endpoint string) (net.Listener, error) {
+	address := strings.TrimPrefix(endpoint, "tcp://")
+	if port, ok := strings.CutPrefix(address, "*:"); ok {
+		address = ":" + port
 	}
-	go accept(l, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	return nil
+	return net.Listen("tcp", address)
 }
 
 // accept gives each connection to handle, at most maxConnections at a time. It

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
+	"github.com/zeekrec/zeekrec/actuators/broker/zeekbus"
+	"github.com/zeekrec/zeekrec/testdata/zeek/bus"
 	"github.com/zeekrec/zeekrec/testdata/zeek/logs"
 	"github.com/zeekrec/zeekrec/testdata/zeek/script"
 )
@@ -22,20 +25,30 @@ type node struct {
 
 	logs *logs.Set // nil: logs nothing locally
 	conn int       // lines of conn.log so far
-	// loggedFrom is when logging began; lines are due by its distance from now.
-	loggedFrom time.Time
+	// loggedFrom is when logging began; lines are due by its distance from now. loggedAt is when it was last looked.
+	loggedFrom, loggedAt time.Time
+
+	// What a node of a ZeroMQ cluster has besides; all nil without one.
+	bus     *bus.Bus
+	members *bus.Members
+	outbox  *outbox // nil: no loggers to push to
+	self    zeekbus.Hello
+	format  zeekbus.Format
+
+	stopBroker chan struct{} // nil: the broker is somewhere else
+	brokerDone chan error
 }
 
 // live is the process from the end of parsing to its own end. The error is what
 // Zeek prints when it cannot go on, or an exitStatus.
-func (n *node) live() error {
+func (n *node) live(ctx context.Context) error {
 	// Until it runs, Zeek dies of TERM like any program; so does the stand-in,
 	// since it asks for the signals only then.
 	if n.faults.hangStart {
 		select {}
 	}
 	time.Sleep(n.faults.startTime)
-	if err := n.open(); err != nil {
+	if err := n.open(ctx); err != nil {
 		return err
 	}
 	if !n.options.hasIface && n.getenv("CLUSTER_NODE") == "" {
@@ -49,7 +62,7 @@ func (n *node) live() error {
 
 // open does what may fail before the process runs, in Zeek's order: metrics,
 // leftover logs, interface, cluster.
-func (n *node) open() error {
+func (n *node) open(ctx context.Context) error {
 	if err := n.listenMetrics(); err != nil {
 		return err
 	}
@@ -61,20 +74,18 @@ func (n *node) open() error {
 			return err
 		}
 	}
-	return n.joinCluster()
+	return n.joinCluster(ctx)
 }
 
 func (n *node) loop(signals <-chan os.Signal) error {
 	crashAt, exitAt := timer(n.faults.crash), timer(n.faults.exit)
-	// One timer for the next line and the next rotation: a node that does not log
-	// sleeps until a signal comes.
-	alarm := time.NewTimer(0)
-	if n.logs == nil {
-		alarm.Stop()
-	} else if err := n.logJoins(time.Now()); err != nil {
+	n.loggedFrom = time.Now()
+	if err := n.logJoins(n.loggedFrom); err != nil {
 		return err
 	}
-	rotateAt := n.nextRotation(time.Now())
+	rotateAt := n.nextRotation(n.loggedFrom)
+	// One timer for all that is due at a time: a node that has nothing to do sleeps until something comes.
+	alarm := time.NewTimer(0)
 	for {
 		select {
 		case now := <-alarm.C:
@@ -84,7 +95,13 @@ func (n *node) loop(signals <-chan os.Signal) error {
 				}
 				rotateAt = n.nextRotation(now)
 			}
-			if err := n.logTraffic(now); err != nil {
+			if err := n.tick(now); err != nil {
+				return err
+			}
+			alarm.Reset(n.pause(now, rotateAt))
+		case <-n.bus.Ready():
+			now := time.Now()
+			if err := n.hear(now); err != nil {
 				return err
 			}
 			alarm.Reset(n.pause(now, rotateAt))
@@ -106,6 +123,40 @@ func (n *node) loop(signals <-chan os.Signal) error {
 	}
 }
 
+// tick does what is due at a time, but for the rotation.
+func (n *node) tick(now time.Time) error {
+	if err := n.logTraffic(now); err != nil {
+		return err
+	}
+	if n.members != nil {
+		if err := n.do(now, n.members.Expire(now)); err != nil {
+			return err
+		}
+	}
+	if due := n.outbox.due(); !due.IsZero() && !now.Before(due) {
+		return n.flush()
+	}
+	return nil
+}
+
+// pause is the time until something is due.
+func (n *node) pause(now, rotateAt time.Time) time.Duration {
+	pause := time.Hour
+	for _, at := range []time.Time{rotateAt, n.trafficDue(), n.outbox.due(), n.expiryDue()} {
+		if !at.IsZero() {
+			pause = min(pause, at.Sub(now))
+		}
+	}
+	return max(0, pause)
+}
+
+func (n *node) expiryDue() time.Time {
+	if n.members == nil {
+		return time.Time{}
+	}
+	return n.members.NextExpiry()
+}
+
 func (n *node) terminate() error {
 	n.status.set(stateTerminating)
 	time.Sleep(n.faults.stopTime)
@@ -113,7 +164,31 @@ func (n *node) terminate() error {
 	if n.options.hasIface {
 		n.reporter.say("0 packets received on interface " + deviceOf(n.options.iface) + ", 0 (0.00%) dropped, 0 (0.00%) not processed")
 	}
+	if err := n.leaveCluster(time.Now()); err != nil {
+		return err
+	}
 	return n.closeLogs(time.Now())
+}
+
+// leaveCluster pushes the last lines and ends the connections; what a logger was sent until then it still writes.
+func (n *node) leaveCluster(now time.Time) error {
+	if n.bus == nil {
+		return nil
+	}
+	if n.logs == nil {
+		if err := n.logEnd(now); err != nil {
+			return err
+		}
+		if err := n.flush(); err != nil {
+			return err
+		}
+	}
+	n.bus.Close()
+	if n.stopBroker != nil {
+		close(n.stopBroker)
+		<-n.brokerDone
+	}
+	return n.hear(now)
 }
 
 // fatalLog words a log that could not be written or moved as Zeek does.

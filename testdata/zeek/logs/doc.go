@@ -7,6 +7,9 @@
 // in names are in that time's location. Lines reach the file when they are written.
 // A [Set] is for one goroutine.
 //
+// What goes to a logger over the network, and what a logger gets from there, are the same lines as log writes: [Stream.ToLogWrite] and
+// [FromLogWrite].
+//
 //	set := &logs.Set{Dir: ".", RotationDir: "../queue", Interval: time.Hour, Archiver: true}
 //	if _, err := set.Leftovers(time.Now()); err != nil { … }
 //	err := set.Write(time.Now(), logs.Conn, ts, "C1", …)

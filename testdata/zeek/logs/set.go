@@ -40,6 +40,19 @@ type openLog struct {
 	name string
 	path string
 	at   time.Time
+	// fields is how many a line has.
+	fields int
+}
+
+// FieldsError says that a line has not as many fields as the lines of its log that were there before.
+type FieldsError struct {
+	Stream    string // its ID
+	Want, Got int
+}
+
+// Error is what Zeek says to that.
+func (e *FieldsError) Error() string {
+	return fmt.Sprintf("Remote write failed: Local filter 'default' of stream '%s' has '%d' fields, got %d", e.Stream, e.Want, e.Got)
 }
 
 // Rotated is a log that was renamed.
@@ -49,7 +62,7 @@ type Rotated struct {
 	Open, Close time.Time
 }
 
-// Write appends an entry to the stream's log, which it opens when it is not.
+// Write appends an entry to the stream's log, which it opens when it is not. An entry that does not fit in there is a [FieldsError].
 func (s *Set) Write(now time.Time, to Stream, values ...string) error {
 	line, err := to.line(values, s.JSON)
 	if err != nil {
@@ -61,6 +74,9 @@ func (s *Set) Write(now time.Time, to Stream, values ...string) error {
 			return err
 		}
 	}
+	if l.fields != len(values) {
+		return &FieldsError{Stream: to.ID, Want: l.fields, Got: len(values)}
+	}
 	if _, err := l.file.WriteString(line); err != nil {
 		return fmt.Errorf("cannot write %s: %w", l.name, err)
 	}
@@ -68,7 +84,7 @@ func (s *Set) Write(now time.Time, to Stream, values ...string) error {
 }
 
 func (s *Set) create(now time.Time, to Stream) (*openLog, error) {
-	l := &openLog{name: filepath.Join(s.Dir, to.Path+".log"), path: to.Path, at: now}
+	l := &openLog{name: filepath.Join(s.Dir, to.Path+".log"), path: to.Path, at: now, fields: len(to.Fields)}
 	if s.shadows() {
 		// Extension and the name of a postprocessing function: none here.
 		if err := os.WriteFile(shadowOf(l.name), []byte(".log\n\n"), 0o644); err != nil {

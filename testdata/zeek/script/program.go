@@ -112,6 +112,42 @@ func (p *Program) Interval(name string, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
+// Count returns a name's value as a number, or what is given.
+func (p *Program) Count(name string, otherwise int) int {
+	if v, ok := p.values[name]; ok {
+		if n, err := strconv.Atoi(concat(v)); err == nil {
+			return n
+		}
+	}
+	return otherwise
+}
+
+// Strings returns the strings that a set's or vector's value has and that were added to it, in the order of the scripts.
+func (p *Program) Strings(name string) []string {
+	var found []string
+	for _, t := range slices.Concat(p.values[name], p.added[name]) {
+		if t.kind == str {
+			found = append(found, t.text)
+		}
+	}
+	return found
+}
+
+// Value returns what a name was given as text, as Zeek prints it: a string, number, port, address, boolean or enumerator. False for what it was
+// not given, and for what is none of these.
+func (p *Program) Value(name string) (string, bool) {
+	v, ok := p.values[name]
+	if !ok || len(p.added[name]) > 0 {
+		return "", false
+	}
+	for _, t := range v {
+		if t.kind != str && t.kind != word && t.text != "+" && t.text != "-" {
+			return "", false
+		}
+	}
+	return p.text(v), true
+}
+
 // Pairs returns the string entries that a table's value has and that were added
 // to it, in the order of the scripts.
 func (p *Program) Pairs(name string) [][2]string {
