@@ -249,7 +249,7 @@ func (b *bench) moderate(ctx context.Context) (int, error) {
 
 func writeIntroduction(w io.Writer, b *bench) {
 	fmt.Fprintf(w, "zeekrec's broker beside libzmq's proxy (XPUB_NODROP, XPUB_VERBOSER, 2 I/O threads), the same load in turn:\n"+
-		"%d rounds each of %v. Values are medians of rounds (memory: the largest), ratios medians of each round's ratio.\n"+
+		"up to %d rounds each of %v. Values are medians of rounds (memory: the largest), ratios medians of each round's ratio.\n"+
 		"Brokers and generators share %d processors: libzmq's clients limit what can be delivered. share is the broker's part of\n"+
 		"all CPU time, foreign how many processors others kept busy: where that is not about 0, rates and latencies say little.\n"+
 		"zeekrec runs with --policy block, which loses nothing, as NODROP does. Latencies are measured at a fixed rate, half of\n"+

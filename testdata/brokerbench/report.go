@@ -83,9 +83,9 @@ func (r result) write(w io.Writer) {
 	}
 	fmt.Fprintf(w, rowFormat, "ratio", times(r.rateRatio()), times(r.cpuRatio()), times(pairRatio(b.pacedCPU(), a.pacedCPU())), times(r.latencyRatio(0.5)), times(r.latencyRatio(0.99)),
 		times(r.latencyRatio(0.999)), times(r.peakRatio()), "", "")
-	var notes []string
+	notes := []string{fmt.Sprintf("%d rounds", len(a.Full))}
 	if len(a.Latency) > 0 {
-		notes = append(notes, fmt.Sprintf("latencies at %s published/s", count(float64(r.PacedRate))))
+		notes = append(notes, fmt.Sprintf("latencies of %d rounds at %s published/s", len(a.Latency), count(float64(r.PacedRate))))
 		if n := r.noise(); n > 0 {
 			notes = append(notes, fmt.Sprintf("the p99 of one broker differs by ±%.0f%% from round to round", 100*n))
 		}
@@ -101,9 +101,7 @@ func (r result) write(w io.Writer) {
 	if r.Repeated > 0 {
 		notes = append(notes, fmt.Sprintf("%d more rounds measured, for foreign load", r.Repeated))
 	}
-	if len(notes) > 0 {
-		fmt.Fprintf(w, "  %s\n", strings.Join(notes, "; "))
-	}
+	fmt.Fprintf(w, "  %s\n", strings.Join(notes, "; "))
 }
 
 // noise of p99: how far rounds of the same broker differ, the larger of the two.
