@@ -74,6 +74,11 @@ func ask(w http.ResponseWriter, r *http.Request, b *broker.Broker, q Question) {
 	if q.TimeoutSeconds > 0 {
 		d = min(time.Duration(q.TimeoutSeconds)*time.Second, askLongest)
 	}
+	// Reading the request is over, and its time would end the question with it.
+	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		fail(w, http.StatusInternalServerError, err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), d)
 	defer cancel()
 	value, err := b.Ask(ctx, q.Node, q.ID, q.Format)
@@ -126,7 +131,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 func Listen(path string) (net.Listener, error) {
 	var ln net.Listener
 	err := within(path, func(short string) (err error) {
-		if err := os.Remove(short); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := removeSocket(short); err != nil {
 			return err
 		}
 		if ln, err = net.Listen("unix", short); err != nil {
@@ -142,6 +147,20 @@ func Listen(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("cannot open the socket %s: %w", path, err)
 	}
 	return ln, nil
+}
+
+// removeSocket removes a socket, where there is one, and nothing else.
+func removeSocket(path string) error {
+	fi, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case fi.Mode().Type() != os.ModeSocket:
+		return errors.New("there is something that is no socket")
+	}
+	return os.Remove(path)
 }
 
 // within has f work with a path that is short enough for a socket: through an open descriptor of its folder.
