@@ -22,7 +22,7 @@ func (u *unit) openBroker(ctx context.Context) {
 		}
 	})
 	ctx, u.leave = context.WithCancel(ctx)
-	u.broker = l
+	u.broker, u.m.vital = l, true
 	u.tellBroker()
 	u.agent.brokers.add(l)
 	u.talks.Go(func() { l.run(ctx) })

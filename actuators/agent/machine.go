@@ -71,6 +71,7 @@ type machine struct {
 	begun   time.Time   // of the last start
 	crashes []time.Time // the latest, within CrashWindow
 	delay   time.Duration
+	vital   bool // see pace
 	// cause is the fault that led to backoff or failed, or that a process is being killed for.
 	cause *fault
 }
@@ -198,21 +199,32 @@ func (m *machine) crash(f *fault, now time.Time) []effect {
 	for now.Sub(m.crashes[0]) > m.timings.CrashWindow {
 		m.crashes = m.crashes[1:]
 	}
+	step, limit := m.pace()
 	switch {
 	case m.noHeal:
 		m.enter(backoff, now, 0)
 		return []effect{crashed}
-	case f.Permanent || len(m.crashes) >= m.timings.CrashLimit:
+	case f.Permanent || len(m.crashes) >= limit:
 		m.enter(failed, now, m.timings.RetryFailed)
 		return []effect{crashed, gaveUp}
 	}
 	delay := m.delay
-	m.delay = min(max(2*m.delay, m.timings.BackoffStep), m.timings.BackoffMax)
+	m.delay = min(max(2*m.delay, step), m.timings.BackoffMax)
 	if delay > 0 {
 		m.enter(backoff, now, delay)
 		return []effect{crashed}
 	}
 	return append([]effect{crashed}, m.begin(respawn, now)...)
+}
+
+// pace of healing: the first pause that is not none, and how many crashes in a row are enough. What is vital (a broker:
+// nobody hears anybody without it, and publishers keep a thousand events and no more) and did run is not given up, and is
+// back soon; its restart disturbs no node.
+func (m *machine) pace() (step time.Duration, limit int) {
+	if m.vital && m.phase == running {
+		return m.timings.BackoffStep / 10, 10 * m.timings.CrashLimit
+	}
+	return m.timings.BackoffStep, m.timings.CrashLimit
 }
 
 func (m *machine) elapsed(now time.Time) []effect {
