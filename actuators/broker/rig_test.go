@@ -27,7 +27,7 @@ type rig struct {
 	stop func() error
 }
 
-const testTime = 20 * time.Second
+const testTime = time.Minute
 
 var noDeadline time.Time
 
