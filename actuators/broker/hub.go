@@ -54,7 +54,7 @@ func (b *Broker) subscribe(s *subscriber, topic string) bool {
 	if s.holder == nil {
 		return true // the connection has ended meanwhile
 	}
-	if len(s.topics) >= maxSubscriptions {
+	if _, again := s.topics[topic]; !again && !s.mayAdd(topic) {
 		return false
 	}
 	isNode := s.node.id != ""
@@ -180,7 +180,7 @@ func (b *Broker) becomeGhost(h, back *holder) *ghost {
 		g = b.ghosts[i]
 		g.name(&h.node)
 		for topic := range h.topics {
-			if len(g.topics) < maxSubscriptions {
+			if g.mayAdd(topic) {
 				b.table.add(g.holder, topic)
 			}
 		}

@@ -532,6 +532,18 @@ func TestTooManySubscriptions(t *testing.T) {
 	if _, err := long.Next(); err == nil {
 		t.Error("a topic that is too long was taken")
 	}
+	lengthy := r.join(rawpeer.XSUB(1), "")
+	go func() {
+		for i := range maxTopicBytes/maxTopic + 2 {
+			topic := fmt.Sprint(i, strings.Repeat("x", maxTopic))[:maxTopic]
+			if lengthy.Subscribe(topic) != nil || lengthy.Subscribe(topic) != nil { // the same again is nothing more
+				return
+			}
+		}
+	}()
+	if it, err := lengthy.receive(); err == nil {
+		t.Errorf("topics that are too long together were taken; got %+v", it)
+	}
 	many := r.join(rawpeer.XSUB(1), "")
 	go func() {
 		var b []byte
@@ -540,11 +552,11 @@ func TestTooManySubscriptions(t *testing.T) {
 		}
 		_ = many.Write(b)
 	}()
-	if it, err := many.Next(); err == nil {
+	if it, err := many.receive(); err == nil {
 		t.Errorf("too many subscriptions were taken; got %+v", it)
 	}
-	eventually(t, "both are gone", func() bool { return len(r.b.Status(true).Peers) == 0 })
-	eventually(t, "both are blamed", func() bool { return r.b.Status(false).Refused["misbehaved"] == 2 })
+	eventually(t, "all are gone", func() bool { return len(r.b.Status(true).Peers) == 0 })
+	eventually(t, "all are blamed", func() bool { return r.b.Status(false).Refused["misbehaved"] == 3 })
 }
 
 func TestNamesThatAreNone(t *testing.T) {

@@ -172,7 +172,7 @@ func (b *Broker) recall() error {
 		h := newHolder(nil)
 		h.node = nodeIdentity{name: n.Name, id: n.ID, role: n.Role, local: n.Local}
 		for _, t := range n.Topics {
-			if len(t) <= maxTopic && len(h.topics) < maxSubscriptions {
+			if len(t) <= maxTopic && h.mayAdd(t) {
 				b.table.add(h, t)
 			}
 		}

@@ -10,6 +10,9 @@ import (
 const (
 	maxTopic         = 4 << 10
 	maxSubscriptions = 100_000
+	// maxTopicBytes is how long all topics of one may be together. Each publisher is told of all topics of all: what is here
+	// bounds what waits there.
+	maxTopicBytes = 4 << 20
 	// maxInbound is how large a frame from a subscriber may be. A message that is no subscription is
 	// ignored.
 	maxInbound = 64 << 10

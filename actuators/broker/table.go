@@ -20,6 +20,7 @@ type table struct {
 // holder has subscriptions: a connection, or what is left of one during the grace period.
 type holder struct {
 	topics map[string]struct{}
+	bytes  int         // of all its topics
 	sub    *subscriber // nil for one that is not connected
 	node   nodeIdentity
 	joined time.Time // when its connection was made; zero for one that is remembered from the broker before
@@ -37,12 +38,18 @@ func newHolder(sub *subscriber) *holder {
 	return h
 }
 
+// mayAdd reports whether h may have one more topic.
+func (h *holder) mayAdd(topic string) bool {
+	return len(h.topics) < maxSubscriptions && h.bytes+len(topic) <= maxTopicBytes
+}
+
 // add subscribes h. False: it was already.
 func (t *table) add(h *holder, topic string) bool {
 	if _, ok := h.topics[topic]; ok {
 		return false
 	}
 	h.topics[topic] = struct{}{}
+	h.bytes += len(topic)
 	hs := t.topics[topic]
 	if hs == nil {
 		hs = map[*holder]struct{}{}
@@ -62,6 +69,7 @@ func (t *table) remove(h *holder, topic string) (last, ok bool) {
 		return false, false
 	}
 	delete(h.topics, topic)
+	h.bytes -= len(topic)
 	hs := t.topics[topic]
 	delete(hs, h)
 	if len(hs) > 0 {
