@@ -536,8 +536,10 @@ func TestTooManySubscriptions(t *testing.T) {
 	go func() {
 		for i := range maxTopicBytes/maxTopic + 2 {
 			topic := fmt.Sprint(i, strings.Repeat("x", maxTopic))[:maxTopic]
-			if lengthy.Subscribe(topic) != nil || lengthy.Subscribe(topic) != nil { // the same again is nothing more
-				return
+			for range 2 { // the same again is nothing more
+				if lengthy.Subscribe(topic) != nil {
+					return
+				}
 			}
 		}
 	}()

@@ -12,22 +12,6 @@ import (
 	"github.com/zeekrec/zeekrec/actuators/broker/internal/rawpeer"
 )
 
-// answer keeps a connection alive that is listened to, and hands on what is no PING.
-func (n *node) answer(items <-chan rawpeer.Item) <-chan rawpeer.Item {
-	out := make(chan rawpeer.Item, cap(items))
-	go func() {
-		defer close(out)
-		for it := range items {
-			if it.Command == "PING" {
-				_ = n.Write(rawpeer.AppendCommand(nil, "PONG", it.Data[2:]))
-				continue
-			}
-			out <- it
-		}
-	}()
-	return out
-}
-
 func (r *rig) peer(addr string) PeerStatus {
 	for _, p := range r.b.Status(true).Peers {
 		if p.Address == addr {

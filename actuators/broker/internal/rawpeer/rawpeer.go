@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -214,7 +215,7 @@ func (p *Peer) Next() (Item, error) {
 	for {
 		flags, body, err := p.Frame()
 		if err != nil {
-			if len(it.Frames) > 0 && err == io.EOF {
+			if len(it.Frames) > 0 && errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return it, err
