@@ -21,7 +21,7 @@ const (
 // those of actuators/broker.
 const (
 	DefaultSndHWM       = 1000
-	DefaultQueueBytes   = 64 << 20
+	DefaultQueueBytes   = 16 << 20
 	DefaultBrokerPolicy = "drop"
 	DefaultBrokerGrace  = 5 * time.Second
 )

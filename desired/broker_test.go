@@ -74,7 +74,7 @@ xsub equal tcp://127.0.0.1:5556
 `},
 		{"what it does anyway, stated", []string{"manager m"}, func(s *desired.Settings) {
 			s.Metrics = false
-			s.Broker = desired.BrokerSettings{Mode: "standalone", Instance: "agent-a", Curve: "auto", SndHWM: 1000, QueueBytes: 64 << 20, Policy: "drop", Grace: 5 * time.Second}
+			s.Broker = desired.BrokerSettings{Mode: "standalone", Instance: "agent-a", Curve: "auto", SndHWM: 1000, QueueBytes: 16 << 20, Policy: "drop", Grace: 5 * time.Second}
 		}, `broker agent-a
 xpub equal tcp://127.0.0.1:5555
 xsub equal tcp://127.0.0.1:5556

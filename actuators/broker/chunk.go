@@ -18,8 +18,8 @@ type chunk struct {
 const (
 	smallChunk  = 4 << 10
 	mediumChunk = 64 << 10
-	largeChunk  = 1 << 20
-	hugeChunk   = 4 << 20 // for a sealed frame, which has to lie in one
+	largeChunk  = 1<<20 + 64<<10 // a frame of a mebibyte, sealed, and what is read with it
+	hugeChunk   = 4 << 20        // for a sealed frame, which has to lie in one
 )
 
 // pools keep chunks that nobody holds, by size. The garbage collector clears them in time.

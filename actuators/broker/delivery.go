@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"time"
 )
 
@@ -9,8 +10,9 @@ import (
 type delivery struct {
 	gen        uint64
 	routes     map[string]*route
-	routeBytes int    // of their topics
-	last       *route // of the message before
+	routeBytes int           // of their topics
+	last       *route        // of the message before
+	hearers    []*subscriber // of any route
 
 	segments []segment
 	ends     []int // of all messages of the batch, in the chunk
@@ -96,6 +98,9 @@ func (d *delivery) newRoute(b *Broker, topic []byte, flush func()) *route {
 			r.set = append(r.set, 0)
 		}
 		r.set[s.slot>>6] |= 1 << (s.slot & 63)
+		if s != b.local.sub && !slices.Contains(d.hearers, s) {
+			d.hearers = append(d.hearers, s)
+		}
 	}
 	r.class = b.counters.class(topic)
 	d.routes[r.topic] = r
@@ -118,7 +123,8 @@ func (d *delivery) renew(gen uint64) {
 		d.routes = map[string]*route{}
 	}
 	clear(d.routes)
-	d.last, d.gen, d.routeBytes = nil, gen, 0
+	clear(d.hearers)
+	d.last, d.gen, d.routeBytes, d.hearers = nil, gen, 0, d.hearers[:0]
 }
 
 // flush hands on the messages that were noted. It returns when each is in its queues, or was dropped.

@@ -2,14 +2,16 @@ package broker
 
 import "time"
 
-// A publisher that finds a subscriber's queue full may wait for it with the policy drop, so that a burst is not lost: for
-// a fiftieth of its time, up to creditLimit at once. A subscriber that has taken nothing for stallTime
-// is not waited for at all.
+// With the policy drop a publisher that finds a subscriber's queue full waits for it as long as that costs nobody anything: while
+// everybody else who hears of that publisher has something in his queue, too. Where all are equally slow, nothing is lost. As soon as
+// somebody else is out of work, it waits for a fiftieth of its time, up to creditLimit at once, so that a burst is not
+// lost. A subscriber that has taken nothing for stallTime is not waited for at all.
 const (
 	creditShare = 50
 	creditLimit = 50 * time.Millisecond
 	creditLeast = time.Millisecond
 	stallTime   = 250 * time.Millisecond
+	lookAgain   = 2 * time.Millisecond
 )
 
 // After a restart of the broker everything comes at once that publishers had to keep meanwhile, and a queue holds no more than
@@ -42,19 +44,44 @@ func (d *delivery) wait(l *link, sub *subscriber) bool {
 		since := sub.stalled.Load()
 		return (since == 0 || now.UnixNano()-since < int64(catchUpStall)) && d.await(&sub.q, catchUpStall, b)
 	}
+	since := sub.stalled.Load()
+	if since != 0 && now.UnixNano()-since > int64(stallTime) {
+		return false
+	}
+	if !d.starves(sub) {
+		l.paused.Store(true)
+		defer l.paused.Store(false)
+		d.await(&sub.q, lookAgain, b)
+		return !b.ended()
+	}
 	if d.earned.IsZero() {
 		d.credit = creditLimit
 	} else {
 		d.credit = min(creditLimit, d.credit+now.Sub(d.earned)/creditShare)
 	}
 	d.earned = now
-	since := sub.stalled.Load()
-	if d.credit < creditLeast || since != 0 && now.UnixNano()-since > int64(stallTime) {
+	if d.credit < creditLeast {
 		return false
 	}
 	got := d.await(&sub.q, d.credit, b)
 	d.credit -= b.now().Sub(now)
 	return got
+}
+
+// starves reports whether somebody who hears of this publisher has nothing left to take, while it waits for sub.
+func (d *delivery) starves(sub *subscriber) bool {
+	for _, s := range d.hearers {
+		if s == sub {
+			continue
+		}
+		s.q.mu.Lock()
+		idle := s.q.msgs == 0 && !s.q.closed
+		s.q.mu.Unlock()
+		if idle {
+			return true
+		}
+	}
+	return false
 }
 
 // await waits until there may be room in the queue, for at most a time. False: that is over, or the broker has ended.

@@ -12,8 +12,8 @@ import (
 type Policy string
 
 const (
-	// Drop discards the message for that subscriber alone, and counts it. Publishers wait a little before
-	// that, at most a fiftieth of the time, so that a short burst is not lost.
+	// Drop discards the message for that subscriber alone, and counts it. Publishers wait before that as long
+	// as nobody else is kept from work by it, and then for at most a fiftieth of their time.
 	Drop Policy = "drop"
 	// Disconnect closes the subscriber's connection; it comes back and begins with an empty queue.
 	Disconnect Policy = "disconnect"
@@ -26,7 +26,7 @@ const (
 type Settings struct {
 	// SndHWM is how many messages a subscriber's queue holds: 1000. Negative: no limit.
 	SndHWM int `json:"sndhwm,omitempty"`
-	// QueueBytes is how many bytes it holds: 64 MiB. One message always finds room. Negative: no limit.
+	// QueueBytes is how many bytes it holds: 16 MiB. One message always finds room. Negative: no limit.
 	QueueBytes int64 `json:"queue_bytes,omitempty"`
 	// Policy when it is full: drop.
 	Policy Policy `json:"policy,omitempty"`
@@ -39,7 +39,7 @@ type Settings struct {
 // The defaults of Settings.
 const (
 	DefaultSndHWM     = 1000
-	DefaultQueueBytes = 64 << 20
+	DefaultQueueBytes = 16 << 20
 	DefaultGrace      = 5 * time.Second
 	DefaultHeartbeat  = 5 * time.Second
 )

@@ -74,7 +74,7 @@ runs: zeekrec broker status, zeekrec broker ask.`,
 	f.StringVar(&o.xpub, "xpub", "", "where nodes' XSUB sockets connect to, tcp://HOST:PORT")
 	f.StringVar(&o.xsub, "xsub", "", "where nodes' XPUB sockets connect to, tcp://HOST:PORT")
 	f.IntVar(&o.settings.SndHWM, "sndhwm", 0, "messages queued per subscriber; -1: no limit (default 1000)")
-	f.Int64Var(&o.settings.QueueBytes, "queue-bytes", 0, "bytes queued per subscriber; -1: no limit (default 64 MiB)")
+	f.Int64Var(&o.settings.QueueBytes, "queue-bytes", 0, "bytes queued per subscriber; -1: no limit (default 16 MiB)")
 	f.StringVar(&o.policy, "policy", "", "what becomes of messages for a full queue: drop, disconnect the subscriber, or block the publisher (default drop)")
 	f.DurationVar(&o.settings.Grace, "grace", 0, "how long a node whose connection was lost is taken to be there (default 5s)")
 	f.DurationVar(&o.settings.Heartbeat, "heartbeat", 0, "pause between PINGs; a peer silent for three is dead; -1s: none (default 5s)")
