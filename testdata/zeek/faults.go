@@ -30,7 +30,7 @@ var faultVariables = []struct{ name, help string }{
 	{"ZEEK_STANDIN_SLOW", "duration: the time a start takes (50ms)"},
 	{"ZEEK_STANDIN_SLOW_STOP", "duration: the time between TERM and the end (0)"},
 	{"ZEEK_STANDIN_STDERR", "text to print on stderr at the start"},
-	{"ZEEK_STANDIN_LOG_RATE", "lines of conn.log a second, as a logger (1)"},
+	{"ZEEK_STANDIN_LOG_RATE", "lines of conn.log a second, as a logger or with -i (1)"},
 	{"ZEEK_STANDIN_WHEN", "file: the variables above count only while it exists"},
 }
 

@@ -300,8 +300,19 @@ func get(t *testing.T, port int, path string) string {
 // Hundreds run at a time in other tests.
 func TestIsSmall(t *testing.T) {
 	t.Parallel()
-	p := newWorld(t, nil).start("-U", "status", "-i", "lo", "local")
-	p.waitFor(stateRunning)
+	c := newCluster(t, nil, "logger-1", "worker-1")
+	c.start("worker-1")
+	c.running["worker-1"].waitFor(stateRunning)
+	for what, p := range map[string]*process{
+		"alone":        newWorld(t, nil).start("-U", "status", "-i", "lo", "local"),
+		"in a cluster": c.running["worker-1"],
+	} {
+		p.waitFor(stateRunning)
+		isSmall(t, what, p)
+	}
+}
+
+func isSmall(t *testing.T, what string, p *process) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
@@ -309,6 +320,6 @@ func TestIsSmall(t *testing.T) {
 	_, after, _ := strings.Cut(string(data), "VmRSS:")
 	kib := 0
 	if _, err := fmt.Sscan(after, &kib); err != nil || kib == 0 || kib > 12*1024 {
-		t.Errorf("resident: %d KiB (%v), want at most 12 MiB", kib, err)
+		t.Errorf("%s: resident: %d KiB (%v), want at most 12 MiB", what, kib, err)
 	}
 }

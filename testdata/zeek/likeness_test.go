@@ -146,6 +146,11 @@ var likenesses = []likeness{
 		stderr: "error in PREFIX/policy/frameworks/cluster/backend/broker/main.zeek, lines 124-126: Failed to listen on INADDR_ANY:BUSY " +
 			"(Broker::listen(Broker::default_listen_address, Cluster::self$p, Broker::default_listen_retry))\n" +
 			"fatal error: errors occurred while initializing\n"},
+	{name: "no logger", env: []string{"CLUSTER_NODE=worker-1"}, args: "-U status " + zeromq, exit: 1, status: stateFatal,
+		files: map[string]string{"cluster-layout.zeek": "redef Cluster::manager_is_logger = F;\nredef Cluster::nodes += {\n" +
+			"\t[\"manager\"] = [$node_type=Cluster::MANAGER, $ip=127.0.0.1],\n\t[\"worker-1\"] = [$node_type=Cluster::WORKER, $ip=127.0.0.1],\n};\n"},
+		stderr: "error in PREFIX/policy/frameworks/cluster/backend/zeromq/main.zeek, line 516: No ZeroMQ connect_log_endpoints configured\n" +
+			"fatal error: errors occurred while initializing\n"},
 	{name: "ports in use do not matter to a check", env: []string{"CLUSTER_NODE=manager", "ZEEKCTL_CHECK_CONFIG=1"}, args: "-a " + zeromq + " x",
 		files: map[string]string{"cluster-layout.zeek": layout(1, 1),
 			"x.zeek": "redef Cluster::Backend::ZeroMQ::listen_xpub_endpoint = \"tcp://127.0.0.1:77777\";\n"}},

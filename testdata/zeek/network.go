@@ -127,7 +127,7 @@ func accept(l net.Listener, handle func(net.Conn)) {
 		}
 		places <- struct{}{}
 		go func() {
-			defer func() { c.Close(); <-places }()
+			defer func() { _ = c.Close(); <-places }()
 			handle(c)
 		}()
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -186,7 +187,9 @@ func (n *node) leaveCluster(now time.Time) error {
 	n.bus.Close()
 	if n.stopBroker != nil {
 		close(n.stopBroker)
-		<-n.brokerDone
+		if err := <-n.brokerDone; err != nil {
+			fmt.Fprintln(os.Stderr, n.reporter.problem("error", "%v", err))
+		}
 	}
 	return n.hear(now)
 }

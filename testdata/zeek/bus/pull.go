@@ -49,7 +49,7 @@ func (b *Bus) pull(ctx context.Context) {
 
 // serveSender has a connection until its end.
 func (b *Bus) serveSender(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	ended := make(chan struct{})
 	defer close(ended)
 	go func() {

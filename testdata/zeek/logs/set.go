@@ -166,7 +166,7 @@ func (s *Set) Leftovers(in *time.Location) ([]Rotated, error) {
 		}
 		written, err := os.Stat(from)
 		if errors.Is(err, fs.ErrNotExist) {
-			os.Remove(shadow)
+			_ = os.Remove(shadow) // what stays is looked at again with the next start
 			continue
 		}
 		if err != nil {

@@ -86,13 +86,13 @@ func (x *lexer) scan() token {
 
 func (x *lexer) skipBlanks() {
 	for x.pos < len(x.src) {
-		switch c := x.src[x.pos]; {
-		case c == '\n':
+		switch x.src[x.pos] {
+		case '\n':
 			x.line++
 			x.pos++
-		case c == ' ', c == '\t', c == '\r':
+		case ' ', '\t', '\r':
 			x.pos++
-		case c == '#':
+		case '#':
 			for x.pos < len(x.src) && x.src[x.pos] != '\n' {
 				x.pos++
 			}

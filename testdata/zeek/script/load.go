@@ -92,7 +92,7 @@ func (l *loader) load(name, file string, line int) *Problem {
 	if err != nil {
 		p := &Problem{Fatal: true}
 		if at.pkg != "" {
-			p.add("error", file, line, "Failed to open package '%s': missing '__load__.zeek' file", at.pkg)
+			_ = p.add("error", file, line, "Failed to open package '%s': missing '__load__.zeek' file", at.pkg)
 		}
 		return p.add("fatal error", file, line, "can't open %s", at.path)
 	}

@@ -140,10 +140,14 @@ func (p *Program) Value(name string) (string, bool) {
 	if !ok || len(p.added[name]) > 0 {
 		return "", false
 	}
+	text := slices.ContainsFunc(v, func(t token) bool { return t.kind == str || t.text == "Cluster::node" })
 	for _, t := range v {
-		if t.kind != str && t.kind != word && t.text != "+" && t.text != "-" {
+		if t.kind == punct && t.text != "+" || t.kind != punct && !text && len(v) > 1 {
 			return "", false
 		}
+	}
+	if _, isInterval := interval(concat(v)); !text && isInterval && strings.ContainsAny(concat(v), "dhmsu") {
+		return "", false // "3 secs" is "3.0 secs" to Zeek
 	}
 	return p.text(v), true
 }

@@ -74,8 +74,18 @@ redef A::twice = 2 sec;
 redef archiver_log_metadata += { ["log_suffix"] = Cluster::node, ["x"] = "y" };
 event zeek_init() { redef_looking = 1; local a: table[string] of count = { ["k"] = 1 }; }
 redef record Conn::Info += { seen: bool &default=F; };
+redef A::list = vector("tcp://a:1");
+redef A::list += vector("tcp://b:2");
+redef A::number = 1000;
 redef A::last = T;
 `)
+	value := func(name string) string {
+		v, ok := p.Value(name)
+		if !ok {
+			return "none"
+		}
+		return v
+	}
 	checks := []struct {
 		what      string
 		got, want any
@@ -97,6 +107,21 @@ redef A::last = T;
 		{"the last counts", p.Interval("A::twice", 0), 2 * time.Second},
 		{"absent interval", p.Interval("A::none", time.Minute), time.Minute},
 		{"after other statements", p.Bool("A::last", false), true},
+		{"number", p.Count("A::number", 0), 1000},
+		{"no number", p.Count("A::text", 7), 7},
+		{"absent number", p.Count("A::none", 7), 7},
+		{"strings", p.Strings("A::list"), []string{"tcp://a:1", "tcp://b:2"}},
+		{"value of a number", value("A::number"), "1000"},
+		{"value of a text", value("A::joined"), "../logger-1/q"},
+		{"value of a port", value("A::port"), "9001/tcp"},
+		{"value of a boolean", value("A::yes"), "T"},
+		{"value of a name", value("A::name"), "archiver_rotation_format_func"},
+		{"value of an interval", value("A::seconds"), "none"},
+		{"value of a shortened interval", value("A::minutes"), "none"},
+		{"value of a list", value("A::list"), "none"},
+		{"value of a table", value("archiver_log_metadata"), "none"},
+		{"value of a call", value("A::own_port"), "none"},
+		{"absent value", value("A::none"), "none"},
 		{"pairs", p.Pairs("archiver_log_metadata"), [][2]string{{"log_suffix", "logger-1"}, {"x", "y"}}},
 	}
 	for _, c := range checks {
