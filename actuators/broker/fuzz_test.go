@@ -133,7 +133,7 @@ func refMessages(data []byte) (messages [][]byte, clean bool) {
 		case n == 0:
 			return messages, flags&4 == 0 // an incomplete command may be refused for its size
 		case flags&4 == 0:
-			message = rawpeer.AppendFrame(message, flags&1, body)
+			message = append(message, data[:n]...) // as it came, also with a longer header than it needs
 			if flags&1 == 0 {
 				messages, message = append(messages, message), nil
 			}
