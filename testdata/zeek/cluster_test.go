@@ -313,6 +313,10 @@ func TestCluster(t *testing.T) {
 
 			t.Log("one is stopped and goes on")
 			c.running["proxy-1"].signal(syscall.SIGSTOP)
+			eventually(t, "it is stopped", func() bool {
+				data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.running["proxy-1"].cmd.Process.Pid))
+				return err == nil && strings.Contains(string(data), ") T ")
+			})
 			if _, err := c.ask("proxy-1", "Cluster::node"); err == nil {
 				t.Error("who is stopped answers")
 			}

@@ -36,7 +36,7 @@ type node struct {
 	self    zeekbus.Hello
 	format  zeekbus.Format
 
-	stopBroker chan struct{} // nil: the broker is somewhere else
+	stopBroker context.CancelFunc // nil: the broker is somewhere else
 	brokerDone chan error
 }
 
@@ -186,7 +186,7 @@ func (n *node) leaveCluster(now time.Time) error {
 	}
 	n.bus.Close()
 	if n.stopBroker != nil {
-		close(n.stopBroker)
+		n.stopBroker()
 		if err := <-n.brokerDone; err != nil {
 			fmt.Fprintln(os.Stderr, n.reporter.problem("error", "%v", err))
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -165,13 +164,8 @@ func (n *node) spawnBroker(ctx context.Context, keys bus.Keys) error {
 	if err != nil {
 		return zeekSays("%v\nfatal error in %s, line 534: Failed to spawn ZeroMQ proxy thread", err, zeromqScript)
 	}
-	n.stopBroker = make(chan struct{})
-	n.brokerDone = make(chan error, 1)
-	serving, cancel := context.WithCancelCause(ctx)
-	go func() {
-		<-n.stopBroker
-		cancel(errors.New("the node ends"))
-	}()
+	serving, stop := context.WithCancel(ctx)
+	n.stopBroker, n.brokerDone = stop, make(chan error, 1)
 	go func() { n.brokerDone <- b.Serve(serving, listeners[0], listeners[1]) }()
 	return nil
 }
