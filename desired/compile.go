@@ -219,6 +219,9 @@ func (k *compiler) node(c *Cluster, n *Node, layout Layout, local bool) *NodeSpe
 	if spec.ZeekUpgrade == "manual" {
 		spec.ZeekUpgrade = ""
 	}
+	if s.Backend == BackendZeroMQ && s.Membership == MembershipLive {
+		spec.Membership = MembershipLive
+	}
 	spec.BrokerMode = c.BrokerMode()
 	spec.Lossless = spec.BrokerMode != "" && s.Broker.Lossless
 	switch {

@@ -90,8 +90,11 @@ func table() []use {
 		{"listen", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.peer.listen(in)) }, "bound at start"},
 
 		// The others' names and addresses.
-		{"workers", managers, "", Cover, func(in *nodeInput) []string { return in.peer.workers }, "node_up, SumStats, intel (cl/main.zeek:369-376); a stale name is harmless"},
-		{"proxies", []Role{RoleManager, RoleWorker}, BackendZeroMQ, Cover, func(in *nodeInput) []string { return in.peer.proxies }, "pools are built at zeek_init (cl/pools.zeek:238,350); one that is gone leaves by node_down"},
+		{"workers", managers, "", Cover, told(false, func(p *peers) []string { return p.workers }), "node_up, SumStats, intel (cl/main.zeek:369-376); a stale name is harmless"},
+		{"workers", managers, BackendZeroMQ, Follow, told(true, func(p *peers) []string { return p.workers }), "the same, by zeekrec-members.zeek"},
+		{"proxies", []Role{RoleManager, RoleWorker}, BackendZeroMQ, Cover, told(false, func(p *peers) []string { return p.proxies }), "pools are built at zeek_init (cl/pools.zeek:238,350); one that is gone leaves by node_down"},
+		{"proxies", []Role{RoleManager, RoleWorker}, BackendZeroMQ, Follow, told(true, func(p *peers) []string { return p.proxies }), "the same, by zeekrec-members.zeek, which makes pools anew"},
+		{PartMembership, nil, BackendZeroMQ, Later, func(in *nodeInput) []string { return nonEmpty(string(in.spec.Membership)) }, "zeekrec-members.zeek is loaded at start"},
 		{"proxies", managers, BackendBroker, Cover, func(in *nodeInput) []string { return in.peer.proxies }, "pools are built at zeek_init"},
 		{"proxies", workers, BackendBroker, Cover, func(in *nodeInput) []string { return in.peer.proxyEndpoints }, "workers dial proxies; retrying a dead one is harmless"},
 		{"manager", []Role{RoleProxy, RoleWorker}, BackendBroker, Equal, func(in *nodeInput) []string { return in.peer.manager }, "proxies and workers dial the manager"},
@@ -131,6 +134,16 @@ func table() []use {
 		{"nice", nil, "", Live, func(in *nodeInput) []string { return number(in.spec.Nice) }, "setpriority per thread"},
 		{"open_files", nil, "", Live, func(in *nodeInput) []string { return number(int(in.spec.OpenFiles)) }, "prlimit"},
 		{"zeek_upgrade", nil, "", Live, func(in *nodeInput) []string { return nonEmpty(in.spec.ZeekUpgrade) }, "zeekrec's own"},
+	}
+}
+
+// told are values that nodes learn by the table that they follow (live), or only by their start.
+func told(live bool, values func(*peers) []string) func(*nodeInput) []string {
+	return func(in *nodeInput) []string {
+		if live != (in.spec.Membership == MembershipLive) {
+			return nil
+		}
+		return values(in.peer)
 	}
 }
 

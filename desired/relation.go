@@ -2,7 +2,7 @@ package desired
 
 // Relations looks up how a field of a running resource has to relate to a desired one that lacks it
 // (the last worker was removed, say). It is empty for a field that the role never reads. Where the two
-// backends differ the stricter one is returned: a change of backend is a restart anyway.
+// backends or settings differ the stricter one is returned: a change of backend is a restart anyway.
 func Relations() func(role Role, field string) Relation {
 	type cell struct {
 		role  Role
@@ -10,7 +10,7 @@ func Relations() func(role Role, field string) Relation {
 	}
 	cells := map[cell]Relation{}
 	all := []Role{RoleLogger, RoleManager, RoleProxy, RoleWorker}
-	strict := map[Relation]int{Live: 1, Cover: 2, Equal: 3}
+	strict := map[Relation]int{Later: 1, Live: 2, Follow: 3, Cover: 4, Equal: 5}
 	for _, u := range table() {
 		roles := u.roles
 		if roles == nil {

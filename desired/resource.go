@@ -24,11 +24,25 @@ type Relation string
 // Equal parts are identity: any difference is a restart. Of parts that the running process has to
 // cover, only what is desired and missing is a restart (a manager may know more workers than there
 // are). Live parts are changed in place. What a resource never uses is simply not among its parts.
+//
+// Follow parts are live for a process that was started to follow them, which the part PartMembership of what it was
+// started with says; any other has to cover them. Later parts are what its next start is to have: a difference is no
+// reason for one.
 const (
-	Equal Relation = "equal"
-	Cover Relation = "cover"
-	Live  Relation = "live"
+	Equal  Relation = "equal"
+	Cover  Relation = "cover"
+	Live   Relation = "live"
+	Follow Relation = "follow"
+	Later  Relation = "later"
 )
+
+// PartMembership names the part that says how a process learns of other nodes. Its value is MembershipLive or it has
+// none.
+const PartMembership = "membership"
+
+// Follows reports whether a process that was started with these values of PartMembership follows the table of its
+// cluster's nodes.
+func Follows(values []string) bool { return slices.Contains(values, string(MembershipLive)) }
 
 // Part is one typed input of a resource, compared by meaning. An absent part and one without values
 // are the same, and an input that has its default has no values: so a newer zeekrec that knows one
@@ -98,6 +112,8 @@ type NodeSpec struct {
 	XSub       string `json:"xsub,omitempty"`
 	// Curve is the id of the keys that it uses; empty: no encryption. The keys themselves are in no resource.
 	Curve string `json:"curve,omitempty"`
+	// Membership is MembershipLive where it is to follow the table of the cluster's nodes; empty where not.
+	Membership Membership `json:"membership,omitempty"`
 	// Lossless: no high-water marks (lossless = yes).
 	Lossless bool `json:"lossless,omitempty"`
 

@@ -8,7 +8,8 @@ import (
 )
 
 // delta is how a running resource differs from the desired one, by relation. Only identity asks for a
-// restart. Covered differences ask for nothing: the process knows more than it needs to.
+// restart. Covered differences ask for nothing: the process knows more than it needs to, or its next start is early
+// enough.
 type delta struct {
 	identity, live, covered []part
 }
@@ -32,7 +33,7 @@ func compare(want *desired.Resource, seen *observed.Resource, relation func(desi
 			common++
 		}
 		if !slices.Equal(have, w.Values) {
-			d.add(part{w.Field, w.Relation, have, w.Values})
+			d.add(part{w.Field, settle(w.Relation, seen), have, w.Values})
 		}
 	}
 	if common == len(seen.Parts) {
@@ -50,9 +51,20 @@ func compare(want *desired.Resource, seen *observed.Resource, relation func(desi
 		if relation != nil {
 			rel = relation(want.Role, f)
 		}
-		d.add(part{field: f, relation: rel, from: seen.Parts[f]})
+		d.add(part{field: f, relation: settle(rel, seen), from: seen.Parts[f]})
 	}
 	return d
+}
+
+// settle is what a relation comes to for the process that is seen: only one that was started to follow does.
+func settle(r desired.Relation, seen *observed.Resource) desired.Relation {
+	switch {
+	case r != desired.Follow:
+		return r
+	case desired.Follows(seen.Parts[desired.PartMembership]):
+		return desired.Live
+	}
+	return desired.Cover
 }
 
 func (d *delta) add(p part) {
@@ -67,6 +79,8 @@ func (d *delta) add(p part) {
 		}
 	case desired.Live:
 		d.live = append(d.live, p)
+	case desired.Later:
+		d.covered = append(d.covered, p)
 	}
 }
 

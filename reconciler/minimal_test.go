@@ -180,7 +180,7 @@ var minimal = []row{
 		name: "the defaults, stated", change: func(c *desired.Cluster) {
 			b := &c.Settings.Broker
 			b.Mode, b.Instance, b.Curve = "standalone", "agent-a", "auto"
-			b.SndHWM, b.QueueBytes, b.Policy, b.Grace = 1000, 64<<20, "drop", 5*time.Second
+			b.SndHWM, b.QueueBytes, b.Policy, b.Grace = 1000, desired.DefaultQueueBytes, "drop", 5*time.Second
 		},
 		broker: "-",
 	},
@@ -256,6 +256,46 @@ var minimal = []row{
 	{
 		name: "rotation interval", change: func(c *desired.Cluster) { c.Settings.Archive.Interval = time.Minute },
 		zeromq: "restart logger-1", broker: "restart logger-1",
+	},
+	// Names reach nodes that follow the table of their cluster's nodes while they run (membership = live).
+	{name: "live: add worker", base: live, change: add("worker-4", desired.RoleWorker), zeromq: "start worker-4", broker: "-"},
+	{name: "live: remove worker", base: live, change: remove("worker-2"), zeromq: "stop worker-2", broker: "-"},
+	{name: "live: rename worker", base: live, change: rename("worker-2", "worker-9"), zeromq: "start worker-9, stop worker-2", broker: "-"},
+	{
+		name: "live: remove all workers", base: live, change: func(c *desired.Cluster) { remove("worker-1")(c); remove("worker-2")(c); remove("worker-3")(c) },
+		zeromq: "stop worker-1, stop worker-2, stop worker-3", broker: "-",
+	},
+	{name: "live: add proxy", base: live, change: add("proxy-2", desired.RoleProxy), zeromq: "start proxy-2", broker: "-"},
+	{name: "live: remove proxy", base: live, change: remove("proxy-1"), zeromq: "stop proxy-1", broker: "-"},
+	{name: "live: rename proxy", base: live, change: rename("proxy-1", "proxy-9"), zeromq: "start proxy-9, stop proxy-1", broker: "-"},
+	{
+		name: "live: a worker becomes a proxy", base: live, change: node("worker-2", func(n *desired.Node) { n.Role, n.Interface = desired.RoleProxy, "" }),
+		zeromq: "restart worker-2", broker: "-",
+	},
+	{
+		name: "live: add logger", base: live, change: add("logger-2", desired.RoleLogger), // connect_log_endpoints is read once
+		zeromq: "start logger-2, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3", broker: "-",
+	},
+	{
+		name: "live: a worker on a second host, prepared", base: func(c *desired.Cluster) { live(c); prepared(c) }, change: func(c *desired.Cluster) {
+			c.Nodes = append(c.Nodes, desired.Node{Name: "worker-4", Role: desired.RoleWorker, Instance: "agent-b", Interface: "eth0"})
+		},
+		zeromq: "start worker-4", broker: "-",
+	},
+	// Switching disturbs nobody: it is for the next start. Until then a node that has to know more is restarted.
+	{name: "membership from restart to live", change: live, broker: "-"},
+	{name: "membership from live to restart", base: live, change: restart, broker: "-"},
+	{
+		name: "membership from restart to live, and a worker", change: func(c *desired.Cluster) { live(c); add("worker-4", desired.RoleWorker)(c) },
+		zeromq: "restart manager, start worker-4", broker: "-",
+	},
+	{
+		name: "membership from restart to live, a worker less", change: func(c *desired.Cluster) { live(c); remove("worker-3")(c) },
+		zeromq: "stop worker-3", broker: "-",
+	},
+	{
+		name: "membership from live to restart, and a worker", base: live, change: func(c *desired.Cluster) { restart(c); add("worker-4", desired.RoleWorker)(c) },
+		zeromq: "restart manager, start worker-4", broker: "-",
 	},
 	{name: "a comment", change: func(c *desired.Cluster) { c.Revision = "other" }},
 	{name: "max_unavailable, prune_guard, suspend", change: func(c *desired.Cluster) {
@@ -335,6 +375,16 @@ func planFrom(t *testing.T, old, new *desired.Cluster) []reconciler.Action {
 // planWith has keys before and after, too.
 func planWith(t *testing.T, old, new *desired.Cluster, before, after []string) []reconciler.Action {
 	t.Helper()
+	return reconciler.Diff(inputWith(t, old, new, before, after)).Actions
+}
+
+func input(t *testing.T, old, new *desired.Cluster) reconciler.Input {
+	t.Helper()
+	return inputWith(t, old, new, []string{"key-1"}, []string{"key-1"})
+}
+
+func inputWith(t *testing.T, old, new *desired.Cluster, before, after []string) reconciler.Input {
+	t.Helper()
 	facts := func(keys []string) desired.Facts {
 		return desired.Facts{Default: "agent-a", Keys: map[string][]string{"dmz": keys}}
 	}
@@ -364,7 +414,74 @@ func planWith(t *testing.T, old, new *desired.Cluster, before, after []string) [
 		i.Resources = append(i.Resources, o)
 		in.Instances[r.Instance] = i
 	}
-	return reconciler.Diff(in).Actions
+	return in
+}
+
+// TestLiveMembership: everybody is told in the first wave, by the reasons that concern him, before who is new is started;
+// with membership = restart who does not know of it is told of the layout alone.
+func TestLiveMembership(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		base, change func(*desired.Cluster)
+		want         string
+	}{
+		{"worker", live, add("worker-4", desired.RoleWorker), "logger-1 layout, manager layout workers +worker-4, proxy-1 layout, worker-1 layout, worker-2 layout, worker-3 layout"},
+		{"proxy", live, add("proxy-2", desired.RoleProxy), "logger-1 layout, manager layout proxies +proxy-2, proxy-1 layout, " +
+			"worker-1 layout proxies +proxy-2, worker-2 layout proxies +proxy-2, worker-3 layout proxies +proxy-2"},
+		{"gone", live, remove("worker-2"), "logger-1 layout, manager layout workers -worker-2, proxy-1 layout, worker-1 layout, worker-3 layout"},
+		{"switched", restart, live, "logger-1 membership, manager membership, proxy-1 membership, worker-1 membership, worker-2 membership, worker-3 membership"},
+		{"restart", restart, add("worker-4", desired.RoleWorker), "logger-1 layout, proxy-1 layout, worker-1 layout, worker-2 layout, worker-3 layout"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			old, new := sixNodes(desired.BackendZeroMQ), sixNodes(desired.BackendZeroMQ)
+			tt.base(old)
+			tt.base(new)
+			tt.change(new)
+			var got []string
+			for _, a := range planFrom(t, old, new) {
+				if a.Kind != desired.Update {
+					continue
+				}
+				if a.Wave != 1 || a.Disruptive {
+					t.Errorf("%s is told in wave %d, disruptive %t", a.Resource, a.Wave, a.Disruptive)
+				}
+				s := strings.TrimPrefix(a.Resource, "dmz/")
+				for _, r := range a.Reasons {
+					s += " " + r.Field
+					if r.Field == "workers" || r.Field == "proxies" {
+						s += " " + r.From + r.To
+					}
+				}
+				got = append(got, s)
+			}
+			slices.Sort(got)
+			if d := cmp.Diff(tt.want, strings.Join(got, ", ")); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestFollowsNoMore: a process that was started to follow and is told to be restarted for names no more has to cover
+// what it was told last, not what it was started with.
+func TestFollowsNoMore(t *testing.T) {
+	old := sixNodes(desired.BackendZeroMQ)
+	live(old)
+	new := sixNodes(desired.BackendZeroMQ)
+	restart(new)
+	add("worker-4", desired.RoleWorker)(new)
+	in := input(t, old, new)
+	seen := in.Instances["agent-a"]
+	for i := range seen.Resources {
+		if seen.Resources[i].Name == "manager" {
+			seen.Resources[i].Parts["workers"] = []string{"worker-1", "worker-2", "worker-3", "worker-4"} // told since
+		}
+	}
+	for _, a := range reconciler.Diff(in).Actions {
+		if a.Resource == "dmz/manager" && a.Kind != desired.Update {
+			t.Errorf("%s: %v", a.Kind, a.Reasons)
+		}
+	}
 }
 
 // TestRotation: while keys change, nobody is ever without one that the other side takes. The broker takes both
@@ -519,6 +636,10 @@ func twoHosts(c *desired.Cluster) {
 	c.Instances = []desired.Instance{{Name: "agent-a", Host: "10.0.0.1"}, {Name: "agent-b", Host: "10.0.0.2"}}
 	c.Nodes = append(c.Nodes, desired.Node{Name: "worker-3b", Role: desired.RoleWorker, Instance: "agent-b", Interface: "eth0"})
 }
+
+func live(c *desired.Cluster) { c.Settings.Membership = desired.MembershipLive }
+
+func restart(c *desired.Cluster) { c.Settings.Membership = desired.MembershipRestart }
 
 func mode(m string) func(*desired.Cluster) {
 	return func(c *desired.Cluster) { c.Settings.Broker.Mode = m }

@@ -83,6 +83,7 @@ type folder string
 func (f folder) told() string               { return filepath.Join(string(f), "told.json") }
 func (f folder) running() string            { return filepath.Join(string(f), "running.json") }
 func (f folder) broker() launch.BrokerFiles { return launch.BrokerFilesOf(string(f)) }
+func (f folder) members() string            { return launch.MembersFile(string(f)) }
 func (f folder) lock() string               { return filepath.Join(string(f), "node.lock") }
 func (f folder) stdout() string             { return filepath.Join(string(f), "stdout") }
 func (f folder) stderr() string             { return filepath.Join(string(f), "stderr") }

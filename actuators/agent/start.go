@@ -202,6 +202,7 @@ func (u *unit) makeRoom(cmd *command, healing bool) error {
 	if u.told.Resource.Broker != nil {
 		return u.makeBrokerRoom(healing)
 	}
+	u.writeMembers()
 	return nil
 }
 

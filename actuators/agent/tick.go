@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -14,6 +15,12 @@ import (
 func (u *unit) tick(ctx context.Context) {
 	if u.unsaved {
 		u.saveLast()
+	}
+	if u.unwritten != "" {
+		u.tellMembers()
+		if u.unwritten == "" {
+			u.log.Info("told the nodes of its cluster at last")
+		}
 	}
 	if u.stale.Swap(false) {
 		u.refreshOutdated()
@@ -100,6 +107,12 @@ func (u *unit) refreshOutdated() {
 	if _, now, ok := u.agent.zeeks.current(u.last.Resource.Node.Zeek); ok {
 		if text := u.last.Zeek.newer(now); text != "" {
 			u.outdated = append(u.outdated, text)
+		}
+	}
+	if u.told != nil && u.told.Resource.Node != nil {
+		if was, is := u.last.Resource.Node.Membership, u.told.Resource.Node.Membership; was != is {
+			const restart = desired.MembershipRestart
+			u.outdated = append(u.outdated, fmt.Sprintf("membership %s -> %s", cmp.Or(was, restart), cmp.Or(is, restart)))
 		}
 	}
 	// With the Zeek that it was started with: only what zeekrec itself would do otherwise counts here.

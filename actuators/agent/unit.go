@@ -49,9 +49,11 @@ type unit struct {
 	leave    context.CancelFunc // ends the talk with it
 	talks    sync.WaitGroup
 	warnings []string
-	outdated []string
-	foreign  []int  // processes that bear the mark and are not the agent's
-	evidence string // of the host when it became FAILED
+	// unwritten is why the table that the process follows is not as it was told; empty: it is.
+	unwritten string
+	outdated  []string
+	foreign   []int  // processes that bear the mark and are not the agent's
+	evidence  string // of the host when it became FAILED
 
 	mu      sync.Mutex
 	view    observed.Resource
@@ -92,6 +94,7 @@ func (u *unit) loop(ctx context.Context) {
 		}
 	}()
 	u.openBroker(ctx) // to one that was found again
+	u.tellMembers()
 	if u.first != "" {
 		t := u.first
 		u.first = ""
@@ -204,7 +207,7 @@ func (u *unit) over(ctx context.Context) {
 	u.proc.Close()
 	u.proc = nil
 	u.closeBroker()
-	u.watch, u.warnings = watch{}, nil
+	u.watch, u.warnings, u.unwritten = watch{}, nil, ""
 	u.tellEnding(id.PID)
 	// What it has left behind would hold its lock.
 	if n, err := process.FreeLock(ctx, u.dir.lock(), u.agent.cfg.Timings.Leftovers); n > 0 || err != nil {
@@ -296,13 +299,17 @@ func (u *unit) applyLive() {
 			u.log.Warn("cannot change in place", "error", err)
 		}
 	}
-	known, live := maps.Clone(u.last.Known), map[string][]string{}
+	if u.tellMembers(); u.unwritten != "" {
+		u.log.Error("not told", "why", u.unwritten)
+	}
+	was, known, live := u.last.parts(), maps.Clone(u.last.Known), map[string][]string{}
 	for _, p := range u.told.Resource.Parts {
-		switch p.Relation {
-		case desired.Live:
+		switch {
+		case p.Relation == desired.Live, p.Relation == desired.Follow && u.follows():
 			live[p.Field] = p.Values
-		case desired.Cover:
-			all := slices.Concat(u.last.Resource.Part(p.Field), u.last.Known[p.Field], p.Values)
+			delete(known, p.Field)
+		case p.Relation == desired.Cover, p.Relation == desired.Follow:
+			all := slices.Concat(was[p.Field], p.Values)
 			slices.Sort(all)
 			if known == nil {
 				known = map[string][]string{}

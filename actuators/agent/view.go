@@ -44,7 +44,7 @@ func (u *unit) describe() (observed.Resource, bool) {
 	v.Port = portOf(about)
 	v.State, v.Reason = u.state()
 	v.Since = u.m.since
-	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.brokerTrouble() == ""
+	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.brokerTrouble() == "" && u.unwritten == ""
 	if u.told != nil {
 		v.Told, v.Hold = u.told.Resource.ID, u.told.Hold
 	}
@@ -138,6 +138,8 @@ func (u *unit) runningReason() string {
 		return u.watch.trouble()
 	case u.brokerTrouble() != "":
 		return u.brokerTrouble()
+	case u.unwritten != "":
+		return u.unwritten
 	case u.told == nil:
 		return "orphaned: nothing says that it should run"
 	case len(u.warnings) > 0:
@@ -169,7 +171,7 @@ func (u *unit) parts() map[string][]string {
 func (r *runningRecord) parts() map[string][]string {
 	out := make(map[string][]string, len(r.Resource.Parts))
 	for _, p := range r.Resource.Parts {
-		if p.Relation != desired.Live || r.Live == nil {
+		if r.Live == nil || p.Relation != desired.Live && p.Relation != desired.Follow {
 			out[p.Field] = p.Values
 		}
 	}

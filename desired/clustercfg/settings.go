@@ -226,12 +226,8 @@ func (p *parser) ownLine(name, key string) (int, bool) {
 func (p *parser) notYet(c *desired.Cluster) {
 	s := &c.Settings
 	zeromq := s.Backend == desired.BackendZeroMQ
-	if line, stated := p.ownLine("", "membership"); s.Membership == desired.MembershipLive {
-		if !zeromq && stated {
-			p.rep.error(line, "bad-value", "membership: live needs backend = zeromq", "write membership = restart")
-		} else {
-			p.rep.info(line, "membership", "membership = live acts as restart in this version: nodes learn of others by being restarted", "")
-		}
+	if line, stated := p.ownLine("", "membership"); s.Membership == desired.MembershipLive && !zeromq && stated {
+		p.rep.error(line, "bad-value", "membership: live needs backend = zeromq", "write membership = restart")
 	}
 	if line, _ := p.ownLine("", "logger_slots"); s.LoggerSlots > 0 {
 		p.rep.warn(line, "logger-slots", "logger_slots is read and not acted on in this version", "loggers that come and go restart those who log to them")

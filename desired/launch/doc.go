@@ -19,6 +19,9 @@
 // zeekrec-node has what zeekrec needs and local.zeek may refine; zeekrec-options has what the user wrote
 // in [zeekrec.options], and comes last, since it may name what only those scripts define.
 //
+// zeekrec-members, which zeekrec-node loads where membership is live, lets the node follow the table at MembersFile while it
+// runs: ARCHITECTURE.md, "Members that come and go".
+//
 // And that of a broker, whose settings and keys can be changed while it runs, and so are not on it:
 //
 //	zeekrec broker --xpub tcp://127.0.0.1:5555 --xsub tcp://127.0.0.1:5556 --state NODEDIR/work/subscriptions.json

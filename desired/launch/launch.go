@@ -78,7 +78,10 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 	}
 	l.Files = map[string]string{
 		"cluster-layout.zeek": layoutScript(s.Layout),
-		"zeekrec-node.zeek":   nodeScript(r, v, l.QueueDir),
+		"zeekrec-node.zeek":   nodeScript(r, v, l.QueueDir, MembersFile(p.NodeDir)),
+	}
+	if s.Membership == desired.MembershipLive {
+		l.Files["zeekrec-members.zeek"] = membersScript
 	}
 	l.Argv = argv(r, v, p, l.StatusFile)
 	if len(s.Options) > 0 {

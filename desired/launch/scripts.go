@@ -59,7 +59,7 @@ func managerOf(l desired.Layout) string {
 }
 
 // nodeScript has the settings that make a Zeek process this node.
-func nodeScript(r *desired.Resource, v Version, queue string) string {
+func nodeScript(r *desired.Resource, v Version, queue, members string) string {
 	s := r.Node
 	var b strings.Builder
 	b.WriteString(header())
@@ -87,6 +87,10 @@ func nodeScript(r *desired.Resource, v Version, queue string) string {
 			for _, hwm := range []string{"xpub_sndhwm", "xsub_rcvhwm", "onloop_queue_hwm", "log_sndhwm", "log_rcvhwm"} {
 				redef(z+hwm, "0")
 			}
+		}
+		if s.Membership == desired.MembershipLive {
+			b.WriteString("\n@load ./zeekrec-members\n")
+			redef("Cluster::zeekrec_members_file", quote(members))
 		}
 		// So that the node answers what the broker asks it. The same file is in 8.0 to 9.1. It would open a port with the
 		// Broker backend alone; that it is not to is said all the same.

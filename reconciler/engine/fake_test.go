@@ -117,7 +117,7 @@ func (h *hosts) Do(_ context.Context, _ string, o desired.Order) error {
 		s.Told = o.Resource.ID
 		s.Parts = maps.Clone(s.Parts) // reports that were handed out have the old one
 		for _, p := range o.Resource.Parts {
-			if p.Relation == desired.Live {
+			if p.Relation == desired.Live || p.Relation == desired.Follow && desired.Follows(s.Parts[desired.PartMembership]) {
 				s.Parts[p.Field] = p.Values
 			}
 		}

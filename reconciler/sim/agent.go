@@ -198,13 +198,13 @@ func (a *agent) report() []observed.Resource {
 func overlay(started, told *desired.Resource) map[string][]string {
 	m := make(map[string][]string, len(started.Parts))
 	for _, p := range started.Parts {
-		if told == nil || p.Relation != desired.Live {
+		if told == nil || p.Relation != desired.Live && p.Relation != desired.Follow {
 			m[p.Field] = p.Values
 		}
 	}
 	if told != nil {
 		for _, p := range told.Parts {
-			if p.Relation == desired.Live {
+			if p.Relation == desired.Live || p.Relation == desired.Follow { // a cluster's membership does not change here
 				m[p.Field] = p.Values
 			}
 		}

@@ -31,6 +31,8 @@ type Cluster struct {
 	NextPort int
 	// Shared is an option that all nodes use.
 	Shared string
+	// Live: its nodes follow the table of its members.
+	Live bool
 }
 
 // Resources compiles the cluster: sorted by name, sealed, with the parts and relations of the table of
@@ -67,6 +69,11 @@ func (c *Cluster) Resources() []desired.Resource {
 		part("env", desired.Equal, n.Env...)
 		part("scripts", desired.Equal, n.Scripts...)
 		part("options", desired.Equal, c.Shared)
+		names := desired.Cover
+		if c.Live {
+			part(desired.PartMembership, desired.Later, string(desired.MembershipLive))
+			names = desired.Follow
+		}
 		part("layout", desired.Live, strconv.FormatUint(layout, 16))
 		if n.CPU > 0 {
 			part("cpus", desired.Live, strconv.Itoa(n.CPU))
@@ -78,11 +85,11 @@ func (c *Cluster) Resources() []desired.Resource {
 		case desired.RoleLogger:
 			part("listen", desired.Equal, address(n.Port))
 		case desired.RoleManager:
-			part("workers", desired.Cover, workers...)
-			part("proxies", desired.Cover, proxies...)
+			part("workers", names, workers...)
+			part("proxies", names, proxies...)
 			part("loggers", desired.Equal, loggers...)
 		case desired.RoleWorker:
-			part("proxies", desired.Cover, proxies...)
+			part("proxies", names, proxies...)
 			part("loggers", desired.Equal, loggers...)
 		case desired.RoleProxy:
 			part("loggers", desired.Equal, loggers...)
@@ -150,6 +157,7 @@ func (c *Cluster) Clone() *Cluster {
 // RandomCluster has up to workers of them on up to instances, and was edited a few times.
 func RandomCluster(rng *rand.Rand, name string, instances, workers int) *Cluster {
 	c := NewCluster(name, Instances(1+rng.IntN(instances)), 1+rng.IntN(workers))
+	c.Live = rng.IntN(2) == 0
 	for range rng.IntN(4) {
 		c = c.Edit(rng, Instances(instances))
 	}

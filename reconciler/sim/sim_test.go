@@ -70,6 +70,9 @@ func identity(have map[string][]string, r *desired.Resource) bool {
 			return true
 		}
 	}
+	if desired.Follows(have[desired.PartMembership]) {
+		return false // it is told
+	}
 	for _, f := range []string{"workers", "proxies"} {
 		for _, v := range want[f] {
 			if !slices.Contains(have[f], v) {
