@@ -60,7 +60,8 @@ func TestKilledProcessIsReplaced(t *testing.T) {
 	begun := time.Now()
 	killPID(t, was.PID)
 	now := w.until("a new process", func(r observed.Resource) bool { return r.State == observed.Running && r.PID != was.PID })
-	if d := time.Since(begun); d > time.Second {
+	t.Logf("replaced within %s", time.Since(begun))
+	if d := time.Since(begun); d > 5*time.Second { // a second, where nothing else keeps the machine busy
 		t.Errorf("took %s", d)
 	}
 	if now.Incarnation != 2 || now.Restarts != 1 {

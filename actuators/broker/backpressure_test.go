@@ -15,7 +15,7 @@ func TestStarves(t *testing.T) {
 	for _, s := range []*subscriber{slow, busy, idle} {
 		s.q = newQueue(&b.pools)
 	}
-	busy.q.msgs = 1
+	busy.q.msgs = 1000
 	for _, tt := range []struct {
 		name    string
 		hearers []*subscriber
@@ -26,7 +26,7 @@ func TestStarves(t *testing.T) {
 		{"with one who has nothing", []*subscriber{slow, busy, idle}, true},
 	} {
 		d := delivery{hearers: tt.hearers}
-		if got := d.starves(slow); got != tt.want {
+		if got := d.starves(slow, limits{msgs: 8}); got != tt.want {
 			t.Errorf("%s: %t", tt.name, got)
 		}
 	}

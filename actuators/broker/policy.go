@@ -3,15 +3,19 @@ package broker
 import "time"
 
 // With the policy drop a publisher that finds a subscriber's queue full waits for it as long as that costs nobody anything: while
-// everybody else who hears of that publisher has something in his queue, too. Where all are equally slow, nothing is lost. As soon as
-// somebody else is out of work, it waits for a fiftieth of its time, up to creditLimit at once, so that a burst is not
-// lost. A subscriber that has taken nothing for stallTime is not waited for at all.
+// everybody else who hears of that publisher has something in his queue, too, and for freeTime each time the queue is full. Where all
+// are equally slow, hardly anything is lost. Else it waits for a fiftieth of its time, up to creditLimit at once, so
+// that a burst is not lost. A subscriber that has taken nothing for stallTime is not waited for at all.
 const (
 	creditShare = 50
 	creditLimit = 50 * time.Millisecond
 	creditLeast = time.Millisecond
 	stallTime   = 250 * time.Millisecond
-	lookAgain   = 2 * time.Millisecond
+	lookAgain   = time.Millisecond
+	// A healthy subscriber takes half a queue in some milliseconds. One that needs longer is slower than the others.
+	freeTime = 10 * time.Millisecond
+	// Who has less than this part of a queue is about to be out of work.
+	littleWork = 8
 )
 
 // After a restart of the broker everything comes at once that publishers had to keep meanwhile, and a queue holds no more than
@@ -48,7 +52,7 @@ func (d *delivery) wait(l *link, sub *subscriber) bool {
 	if since != 0 && now.UnixNano()-since > int64(stallTime) {
 		return false
 	}
-	if !d.starves(sub) {
+	if sub.q.fullFor(now) < freeTime && !d.starves(sub, b.limits()) {
 		l.paused.Store(true)
 		defer l.paused.Store(false)
 		d.await(&sub.q, lookAgain, b)
@@ -68,14 +72,24 @@ func (d *delivery) wait(l *link, sub *subscriber) bool {
 	return got
 }
 
-// starves reports whether somebody who hears of this publisher has nothing left to take, while it waits for sub.
-func (d *delivery) starves(sub *subscriber) bool {
+// fullFor is how long ago somebody first waited for the queue, since it is full.
+func (q *queue) fullFor(now time.Time) time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.fullSince == 0 {
+		q.fullSince = now.UnixNano()
+	}
+	return time.Duration(now.UnixNano() - q.fullSince)
+}
+
+// starves reports whether somebody who hears of this publisher has little left to take, while it waits for sub.
+func (d *delivery) starves(sub *subscriber, lim limits) bool {
 	for _, s := range d.hearers {
 		if s == sub {
 			continue
 		}
 		s.q.mu.Lock()
-		idle := s.q.msgs == 0 && !s.q.closed
+		idle := s.q.msgs <= lim.msgs/littleWork && s.q.bytes <= lim.bytes/littleWork && !s.q.closed
 		s.q.mu.Unlock()
 		if idle {
 			return true

@@ -72,6 +72,59 @@ func TestDropLeavesOthersAlone(t *testing.T) {
 	})
 }
 
+// TestDropForSlowReader: one that reads, but far too slowly, costs the others no more than one that reads nothing.
+func TestDropForSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const messages, pause = 20_000, 100 * time.Microsecond
+		r := newPipeRig(t, Config{Settings: Settings{SndHWM: 100, Heartbeat: -1}})
+		slow := r.join(rawpeer.XSUB(1), "10.0.0.9:1")
+		slow.must(slow.Subscribe("t"))
+		_ = slow.Conn.SetDeadline(noDeadline)
+		go func() {
+			for buf := make([]byte, 50); ; time.Sleep(20 * time.Millisecond) {
+				if _, err := slow.Conn.Read(buf); err != nil {
+					return
+				}
+			}
+		}()
+		healthy := r.join(rawpeer.XSUB(1), "10.0.0.8:1")
+		healthy.must(healthy.Subscribe("t"))
+		got := make(chan int, 1)
+		go func() {
+			n := 0
+			for n < messages {
+				if it, err := healthy.Next(); err != nil {
+					break
+				} else if it.Command == "" {
+					n++
+				}
+			}
+			got <- n
+		}()
+		p := r.join(rawpeer.XPUB(1), "10.0.0.7:1")
+		p.listen()
+		synctest.Wait()
+
+		begun := time.Now()
+		for i := range messages {
+			p.must(p.Send("t", fmt.Sprint(i)))
+			time.Sleep(pause)
+		}
+		if n := <-got; n != messages {
+			t.Errorf("the healthy one got %d messages", n)
+		}
+		took := time.Since(begun) - messages*pause
+		if limit := creditLimit + messages*pause/25; took > limit {
+			t.Errorf("publishing for %v took %v more than it should, at most %v", messages*pause, took, limit)
+		}
+		if st := r.peer("10.0.0.9:1"); st.Dropped.Messages == 0 || st.Passed.Messages == 0 {
+			t.Errorf("the slow one: %+v", st)
+		}
+		_ = slow.Conn.Close()
+		time.Sleep(time.Second) // its reader notices
+	})
+}
+
 // TestDropWaitsForBursts: a short burst beyond the limit is not lost where the subscriber reads.
 func TestDropWaitsForBursts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

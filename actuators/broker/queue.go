@@ -31,22 +31,23 @@ type queue struct {
 	room    chan struct{} // for one of those who wait for room
 	changed chan struct{} // for all of them; closed and replaced, under mu
 
-	mu      sync.Mutex
-	spans   []span
-	tail    *chunk // the last one that bytes were copied to; held
-	tailEnd int
-	msgs    int // waiting, or taken and not written yet
-	bytes   int
-	control int
-	waiting int  // who want room
-	full    bool // until it is half empty: whoever waits shall not be let in for a message at a time
-	extra   int  // bytes of a message that is too large for the limit, and stands outside of it: there is one at a time
-	extraAt uint64
-	asleep  bool
-	closed  bool
-	sent    Counts
-	dropped Counts
-	counted bool // both are in the totals of connections that have ended
+	mu        sync.Mutex
+	spans     []span
+	tail      *chunk // the last one that bytes were copied to; held
+	tailEnd   int
+	msgs      int // waiting, or taken and not written yet
+	bytes     int
+	control   int
+	waiting   int   // who want room
+	full      bool  // until it is half empty: whoever waits shall not be let in for a message at a time
+	fullSince int64 // in nanoseconds, of the first who waited; 0: nobody has yet
+	extra     int   // bytes of a message that is too large for the limit, and stands outside of it: there is one at a time
+	extraAt   uint64
+	asleep    bool
+	closed    bool
+	sent      Counts
+	dropped   Counts
+	counted   bool // both are in the totals of connections that have ended
 
 	in, inBytes atomic.Uint64 // of a publisher: what came from it
 }
@@ -79,7 +80,7 @@ func (q *queue) put(c *chunk, from int, ends []int, lim limits) (taken int, wake
 		}
 		n = i
 	}
-	q.full = n < len(ends)
+	q.full, q.fullSince = n < len(ends), 0
 	if n == 0 {
 		return 0, false
 	}
@@ -96,7 +97,9 @@ func (q *queue) putWhole(parts []span, size int, lim limits) (taken, wake bool) 
 		return true, false
 	}
 	if q.full || lim.msgs > 0 && q.msgs >= lim.msgs || lim.bytes > 0 && q.bytes+size > lim.bytes+q.extra && !q.outside(size, 0, lim) {
-		q.full = true
+		if !q.full {
+			q.full, q.fullSince = true, 0
+		}
 		return false, false
 	}
 	for i := range parts {
