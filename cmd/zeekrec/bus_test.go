@@ -50,6 +50,11 @@ func newBus(t *testing.T) *bus {
 	}
 	b := &bus{rig: newRig(t, build(t, "./cmd/zeekrec", "-s -w"), zeek), workers: map[string]string{}}
 	b.notebook = newNotebook(t, b.path("state", "clusters", "dmz", "nodes"))
+	t.Cleanup(func() {
+		if t.Failed() {
+			b.tell()
+		}
+	})
 	iface := "lo"
 	if b.netns != "" { // without traffic, so that the workers have time for the bus
 		iface = "zr0"
@@ -62,6 +67,19 @@ func newBus(t *testing.T) *bus {
 	}
 	b.script("bus", string(busScript))
 	return b
+}
+
+// tell logs what nodes have seen of each other, and said.
+func (b *bus) tell() {
+	for _, n := range busNodes {
+		var seen strings.Builder
+		for _, e := range b.notes(n) {
+			if e.what != "tick" && e.what != "drops" {
+				fmt.Fprintf(&seen, "  %s %d %s %v\n", e.at.Format("15:04:05.000"), e.pid, e.what, e.args)
+			}
+		}
+		b.t.Logf("%s:\n%s%s", n, seen.String(), tail([]byte(b.read(n, "..", "stderr")), 20))
+	}
 }
 
 // sub is a subtest, which the bus then speaks for. What is wrong after it failed is of no interest.
@@ -275,37 +293,43 @@ func (n *notebook) since(node string, t time.Time) []note {
 // at which the last came to know of another, and the last one's beginning.
 func (n *notebook) knowEachOther(pids map[string]int) (formed, last time.Time) {
 	n.tb.Helper()
-	soon(n.tb, "every node knows every other", waitLong, func() error {
-		formed, last = time.Time{}, time.Time{}
-		for name, pid := range pids {
-			known := map[string]note{}
-			for _, e := range n.notes(name) {
-				switch {
-				case e.pid != pid:
-				case e.what == "init" && e.at.After(last):
-					last = e.at
-				case e.what == "up":
-					known[e.args[0]] = e
-				case e.what == "down":
-					delete(known, e.args[0])
-				}
-			}
-			for other, p := range pids {
-				e, ok := known[other]
-				switch {
-				case other == name:
-				case !ok:
-					return fmt.Errorf("%s does not know %s", name, other)
-				case !strings.Contains(e.args[1], fmt.Sprintf("_%d_", p)):
-					return fmt.Errorf("%s knows %s as %s, not as process %d", name, other, e.args[1], p)
-				case e.at.After(formed):
-					formed = e.at
-				}
-			}
-		}
-		return nil
+	soon(n.tb, "every node knows every other", waitLong, func() (err error) {
+		formed, last, err = n.acquaintance(pids)
+		return err
 	})
 	return formed, last
+}
+
+// acquaintance says who of these processes does not take which other for present.
+func (n *notebook) acquaintance(pids map[string]int) (formed, last time.Time, err error) {
+	n.tb.Helper()
+	for name, pid := range pids {
+		known := map[string]note{}
+		for _, e := range n.notes(name) {
+			switch {
+			case e.pid != pid:
+			case e.what == "init" && e.at.After(last):
+				last = e.at
+			case e.what == "up":
+				known[e.args[0]] = e
+			case e.what == "down":
+				delete(known, e.args[0])
+			}
+		}
+		for other, p := range pids {
+			e, ok := known[other]
+			switch {
+			case other == name:
+			case !ok:
+				return formed, last, fmt.Errorf("%s does not know %s", name, other)
+			case !strings.Contains(e.args[1], fmt.Sprintf("_%d_", p)):
+				return formed, last, fmt.Errorf("%s knows %s as %s, not as process %d", name, other, e.args[1], p)
+			case e.at.After(formed):
+				formed = e.at
+			}
+		}
+	}
+	return formed, last, nil
 }
 
 // flow is what one process has sent to another, as the other wrote it down.
