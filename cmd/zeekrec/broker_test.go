@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zeekrec/zeekrec/actuators/broker"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
 
 // TestBroker is a cluster of real Zeeks on zeekrec's own broker, encrypted: it forms, events and logs arrive, nodes
@@ -115,6 +116,74 @@ func TestBroker(t *testing.T) {
 		b.flowing(nodePIDs(now), time.Now())
 	})
 	b.kill(syscall.SIGTERM)
+}
+
+// TestBrokerOfStandIns is the same from the outside, for machines without a Zeek.
+func TestBrokerOfStandIns(t *testing.T) {
+	b := busOf(t, build(t, "./testdata/zeek", "-s -w"))
+	for _, n := range busNodes[3:] {
+		b.workers[n] = ""
+	}
+	content := func(broker string) string {
+		return config{workers: b.workers, all: "\n[zeekrec.broker]\ncurve = on\n" + broker}.String()
+	}
+	b.save(content(""))
+	b.start()
+	before := pids(b.joined())
+
+	b.sub("a node answers", func(t *testing.T) {
+		out, err := exec.Command(b.bin, "broker", "ask", "--admin", b.admin(), "worker-1", "Cluster::node").CombinedOutput()
+		if err != nil || strings.TrimSpace(string(out)) != "worker-1" {
+			t.Errorf("worker-1 answers %q, %v", out, err)
+		}
+	})
+	b.sub("settings change in place", func(t *testing.T) {
+		b.change("policy", "", content("policy = disconnect\n"))
+		if st := must(b.brokerStatus())(t); st.Settings.Policy != broker.Disconnect || st.PID != before["broker"] {
+			t.Errorf("%+v, process %d", st.Settings, st.PID)
+		}
+	})
+	b.sub("kill -9 of the broker", func(t *testing.T) {
+		b.killBroker()
+		b.again("broker", before["broker"])
+		if got := changed(before, pids(b.joined())); got != "broker" {
+			t.Errorf("disturbed: %q, want the broker alone", got)
+		}
+	})
+	b.sub("kill -9 of a worker", func(t *testing.T) {
+		old := pids(b.joined())
+		b.signal(old["worker-3"], syscall.SIGKILL)
+		b.again("worker-3", old["worker-3"])
+		if got := changed(old, pids(b.joined())); got != "worker-3" {
+			t.Errorf("disturbed: %q, want worker-3 alone", got)
+		}
+	})
+	b.kill(syscall.SIGTERM)
+}
+
+// joined waits until all is well, and each node has joined by its process of now.
+func (b *bus) joined() engine.ClusterStatus {
+	b.t.Helper()
+	return b.cluster("every node has joined", waitLong, func(c engine.ClusterStatus) error {
+		if !c.Synced || !c.Healthy {
+			return fmt.Errorf("synced %t, healthy %t: %s", c.Synced, c.Healthy, c.Reason)
+		}
+		for _, r := range c.Resources {
+			if r.Type == "node" && (r.Joined == nil || !*r.Joined) {
+				return errors.New(r.Name + " has not")
+			}
+		}
+		st, err := b.brokerStatus()
+		if err != nil {
+			return err
+		}
+		for _, m := range st.Members {
+			if pid := pids(c)[m.Name]; m.PID != pid {
+				return fmt.Errorf("%s has joined as process %d, and is %d", m.Name, m.PID, pid)
+			}
+		}
+		return allJoined(st, busNodes, true)
+	})
 }
 
 // killNode kills a node's process as kill -9 does, and waits until all others have heard.

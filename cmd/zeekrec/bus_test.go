@@ -48,8 +48,7 @@ func newBus(t *testing.T) *bus {
 	if !ok {
 		t.Skip("needs a real Zeek on the PATH or in /opt/zeek/bin")
 	}
-	b := &bus{rig: newRig(t, build(t, "./cmd/zeekrec", "-s -w"), zeek), workers: map[string]string{}}
-	b.notebook = newNotebook(t, b.path("state", "clusters", "dmz", "nodes"))
+	b := busOf(t, zeek)
 	t.Cleanup(func() {
 		if t.Failed() {
 			b.tell()
@@ -66,6 +65,14 @@ func newBus(t *testing.T) *bus {
 		b.workers[n] = "interface = " + iface + "\n"
 	}
 	b.script("bus", string(busScript))
+	return b
+}
+
+// busOf a Zeek, or what stands in for one.
+func busOf(t *testing.T, zeek string) *bus {
+	t.Helper()
+	b := &bus{rig: newRig(t, build(t, "./cmd/zeekrec", "-s -w"), zeek), workers: map[string]string{}}
+	b.notebook = newNotebook(t, b.path("state", "clusters", "dmz", "nodes"))
 	return b
 }
 
