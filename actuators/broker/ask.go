@@ -13,21 +13,41 @@ const senderID = "zeekrec-broker"
 
 // asker keeps the questions that are on their way.
 type asker struct {
-	mu   sync.Mutex
-	asks zeekbus.Asks[chan string]
+	run string // of the broker, so that no number comes again
+
+	mu        sync.Mutex
+	asks      zeekbus.Asks[chan string]
+	questions map[string]questioned // by number
+	last      uint64
+}
+
+// format of events: the one that is stated, or seen, or Zeek's default.
+func (b *Broker) format(stated string) zeekbus.Format {
+	if stated != "" {
+		return zeekbus.Format(stated)
+	}
+	if f := b.seenFormat.Load(); f != nil {
+		return *f
+	}
+	return zeekbus.FormatBin
+}
+
+// sawFormat learns from a message that a node has published. All nodes of a cluster have to have the same.
+func (b *Broker) sawFormat(frame []byte) {
+	for _, f := range []zeekbus.Format{zeekbus.FormatBin, zeekbus.FormatJSON} {
+		if string(frame) == string(f) {
+			b.seenFormat.Store(&f)
+		}
+	}
 }
 
 // Ask asks a node for the value of a global identifier ("Cluster::node"), as Zeek prints it, or with an empty id
-// for its packet counters. format is that of the cluster's events, empty for Zeek's default. It takes
+// for its packet counters. format is that of the cluster's events; empty: as for Question. It takes
 // frameworks/control/controllee on the node, and ends with ctx.
 func (b *Broker) Ask(ctx context.Context, node, id, format string) (string, error) {
 	r := zeekbus.Request{Node: node, Kind: zeekbus.AskIDValue, ID: id}
 	if id == "" {
 		r.Kind = zeekbus.AskNetStats
-	}
-	f := zeekbus.FormatBin
-	if format != "" {
-		f = zeekbus.Format(format)
 	}
 	answer := make(chan string, 1)
 	b.asker.mu.Lock()
@@ -44,7 +64,7 @@ func (b *Broker) Ask(ctx context.Context, node, id, format string) (string, erro
 			_ = b.asker.asks.Add(r, c)
 		}
 	}()
-	m, err := zeekbus.NewMessage(r.Topic(), senderID, f, r.Event())
+	m, err := zeekbus.NewMessage(r.Topic(), senderID, b.format(format), r.Event())
 	if err != nil {
 		return "", err
 	}
@@ -68,7 +88,7 @@ func (a *asker) heard(frames [][]byte) {
 		return
 	}
 	a.mu.Lock()
-	idle := a.asks.Len() == 0
+	idle := a.asks.Len() == 0 && len(a.questions) == 0
 	a.mu.Unlock()
 	if idle {
 		return
@@ -77,8 +97,13 @@ func (a *asker) heard(frames [][]byte) {
 	if err != nil {
 		return
 	}
+	r, none := zeekbus.ParseReply(m.Topic, e)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if none == nil {
+		a.replied(r)
+		return
+	}
 	if answer, text, ok := a.asks.Take(m.Topic, e); ok {
 		answer <- text // it has room for one, and takes one
 	}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/zeekrec/zeekrec/actuators/broker/zeekbus"
 	"github.com/zeekrec/zeekrec/actuators/broker/zmtp"
 )
 
@@ -46,6 +48,7 @@ type Broker struct {
 	catchUp    atomic.Int64  // until when publishers are still giving what they had to keep, in Unix nanoseconds; 0: they had nothing
 	local      *local        // speaks for the broker itself
 	asker      asker
+	seenFormat atomic.Pointer[zeekbus.Format] // of nodes' events; nil: none was seen
 
 	saving      sync.Mutex // of the state file
 	mu          sync.Mutex
@@ -83,6 +86,7 @@ func New(cfg Config) (*Broker, error) {
 		b.now = time.Now
 	}
 	b.since = b.now()
+	b.asker.run = strconv.FormatInt(b.since.UnixNano(), 36) + "."
 	if err := b.Apply(cfg.Settings); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 
+	"github.com/zeekrec/zeekrec/actuators/broker/zeekbus"
 	"github.com/zeekrec/zeekrec/actuators/broker/zmtp"
 )
 
@@ -12,9 +13,6 @@ import (
 type local struct {
 	sub *subscriber
 }
-
-// controlTopics are where answers to Control events are published (facts/zeromq.md §2.6), and all that the broker listens to.
-const controlTopics = "zeek/control/"
 
 func newLocal(b *Broker) *local {
 	l := &local{}
@@ -25,7 +23,9 @@ func newLocal(b *Broker) *local {
 	l.sub.init(b, near, peer)
 	l.sub.holder = newHolder(l.sub)
 	l.sub.slot = b.takeSlot()
-	b.table.add(l.sub.holder, controlTopics)
+	// All that the broker listens to: the answers of Zeek's control framework (facts/zeromq.md §2.6), and of zeekrec's own script.
+	b.table.add(l.sub.holder, zeekbus.PrefixControl)
+	b.table.add(l.sub.holder, zeekbus.PrefixAnswer)
 	b.generation.Add(1)
 	return l
 }

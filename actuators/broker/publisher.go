@@ -26,7 +26,8 @@ var (
 type publisher struct {
 	link
 	delivery
-	from atomic.Pointer[string] // its sender id, once it was seen
+	from  atomic.Pointer[string] // its sender id, once it was seen
+	known bool                   // the format of its first message was looked at
 
 	// What was read and not yet handed on lies in c.buf[start:end].
 	c     *chunk
@@ -109,6 +110,11 @@ func (p *publisher) parse() error {
 		case 1:
 			if p.from.Load() == nil {
 				p.learn(buf[body : body+size])
+			}
+		case 2:
+			if !p.known {
+				p.known = true
+				p.b.sawFormat(buf[body : body+size])
 			}
 		}
 		p.frame++

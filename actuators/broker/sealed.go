@@ -121,6 +121,11 @@ func (p *publisher) opened(in *sealedReader, at, size int) error {
 		if p.from.Load() == nil {
 			p.learn(p.c.buf[begin:end])
 		}
+	case 2:
+		if !p.known {
+			p.known = true
+			p.b.sawFormat(p.c.buf[begin:end])
+		}
 	}
 	p.frame++
 	p.end = end

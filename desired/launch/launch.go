@@ -83,6 +83,9 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 	if s.Membership == desired.MembershipLive {
 		l.Files["zeekrec-members.zeek"] = membersScript
 	}
+	if s.Backend == desired.BackendZeroMQ {
+		l.Files[AnswerScript] = answerScript
+	}
 	l.Argv = argv(r, v, p, l.StatusFile)
 	if len(s.Options) > 0 {
 		l.Files["zeekrec-options.zeek"] = optionsScript(s.Options)

@@ -92,8 +92,9 @@ func nodeScript(r *desired.Resource, v Version, queue, members string) string {
 			b.WriteString("\n@load ./zeekrec-members\n")
 			redef("Cluster::zeekrec_members_file", quote(members))
 		}
-		// So that the node answers what the broker asks it. The same file is in 8.0 to 9.1. It would open a port with the
-		// Broker backend alone; that it is not to is said all the same.
+		b.WriteString("\n@load ./zeekrec-answer\n")
+		// So that the node answers others, too: zeekrec broker ask, zeekctl. The same file is in 8.0 to 9.1. It would open a
+		// port with the Broker backend alone; that it is not to is said all the same.
 		b.WriteString("\n@load frameworks/control/controllee\n")
 		redef("Control::controllee_listen", "F")
 		b.WriteString("\n")

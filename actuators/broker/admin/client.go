@@ -70,6 +70,13 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 	return a, err
 }
 
+// Ping asks nodes for a sign of life.
+func (c *Client) Ping(ctx context.Context, p Ping) (Pinged, error) {
+	var got Pinged
+	err := c.do(ctx, http.MethodPost, "/v1/ping", p, &got)
+	return got, err
+}
+
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {

@@ -5,6 +5,7 @@
 //	PUT  /v1/settings             Change: settings and keys, in place
 //	POST /v1/dead                 Dead: a node's process has ended
 //	POST /v1/ask                  Question -> Answer: a value of a node
+//	POST /v1/ping                 Ping -> Pinged: which nodes answer
 //	GET  /metrics                 Prometheus
 //
 // A client:

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zeekrec/zeekrec/actuators/broker"
+	"github.com/zeekrec/zeekrec/actuators/broker/zeekbus"
 )
 
 // bodyLimit is how large a request may be.
@@ -59,6 +60,12 @@ func Handler(b *broker.Broker) http.Handler {
 			ask(w, r, b, q)
 		}
 	})
+	mux.HandleFunc("POST /v1/ping", func(w http.ResponseWriter, r *http.Request) {
+		var p Ping
+		if read(w, r, &p) {
+			ping(w, r, b, p)
+		}
+	})
 	mux.Handle("GET /metrics", Metrics(b))
 	return mux
 }
@@ -70,26 +77,64 @@ const (
 )
 
 func ask(w http.ResponseWriter, r *http.Request, b *broker.Broker, q Question) {
-	d := askTimeout
-	if q.TimeoutSeconds > 0 {
-		d = min(time.Duration(q.TimeoutSeconds)*time.Second, askLongest)
-	}
-	// Reading the request is over, and its time would end the question with it.
-	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		fail(w, http.StatusInternalServerError, err)
+	ctx, cancel, ok := patience(w, r, time.Duration(q.TimeoutSeconds)*time.Second)
+	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), d)
 	defer cancel()
-	value, err := b.Ask(ctx, q.Node, q.ID, q.Format)
+	a := Answer{Node: q.Node, ID: q.ID}
+	var err error
+	if q.What == "" {
+		a.Value, err = b.Ask(ctx, q.Node, q.ID, q.Format)
+	} else {
+		var got zeekbus.Reply
+		got, err = b.Question(ctx, zeekbus.Question{Node: q.Node, Kind: zeekbus.QuestionKind(q.What), Arg: q.ID}, q.Format)
+		if got.OK {
+			a.Value = got.Text
+		} else {
+			a.Refused = got.Text
+		}
+	}
 	switch {
 	case err == nil:
-		reply(w, Answer{q.Node, q.ID, value})
+		reply(w, a)
 	case errors.Is(err, context.DeadlineExceeded):
 		fail(w, http.StatusGatewayTimeout, err)
 	default:
 		fail(w, http.StatusUnprocessableEntity, err)
 	}
+}
+
+func ping(w http.ResponseWriter, r *http.Request, b *broker.Broker, p Ping) {
+	ctx, cancel, ok := patience(w, r, time.Duration(p.TimeoutMillis)*time.Millisecond)
+	if !ok {
+		return
+	}
+	defer cancel()
+	got, err := b.Ping(ctx, p.Nodes, "")
+	if err != nil {
+		fail(w, http.StatusUnprocessableEntity, err)
+		return
+	}
+	out := Pinged{Answered: make(map[string]float64, len(got.Answered)), Absent: got.Absent}
+	for n, d := range got.Answered {
+		out.Answered[n] = d.Seconds()
+	}
+	reply(w, out)
+}
+
+// patience is the time that nodes have to answer within; 0: askTimeout. false: the request has been answered.
+func patience(w http.ResponseWriter, r *http.Request, d time.Duration) (context.Context, context.CancelFunc, bool) {
+	if d <= 0 {
+		d = askTimeout
+	}
+	// Reading the request is over, and its time would end the question with it.
+	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		fail(w, http.StatusInternalServerError, err)
+		return nil, nil, false
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), min(d, askLongest))
+	return ctx, cancel, true
 }
 
 func read(w http.ResponseWriter, r *http.Request, v any) bool {

@@ -61,9 +61,12 @@ type Death struct {
 // Question is about one node.
 type Question struct {
 	Node string `json:"node"`
-	// ID is the name of a global value of Zeek's: "Cluster::node". Empty: the node's packet counters.
+	// What: empty for what Zeek's control framework answers, on nodes that have frameworks/control/controllee; "value",
+	// "netstats" or "ping" for what zeekrec's own script does, on nodes that have that.
+	What string `json:"what,omitempty"`
+	// ID is the name of a global value of Zeek's: "Cluster::node". Without What and ID: the node's packet counters.
 	ID string `json:"id,omitempty"`
-	// Format of events in the cluster: broker-bin-v1 (default) or broker-json-v1.
+	// Format of events in the cluster: broker-bin-v1 or broker-json-v1. Empty: that of the events that pass.
 	Format string `json:"format,omitempty"`
 	// TimeoutSeconds; 0: 5.
 	TimeoutSeconds int `json:"timeout_seconds,omitempty"`
@@ -71,9 +74,27 @@ type Question struct {
 
 // Answer is what a node said.
 type Answer struct {
-	Node  string `json:"node"`
-	ID    string `json:"id,omitempty"`
+	Node string `json:"node"`
+	ID   string `json:"id,omitempty"`
+	// Value as Zeek prints it, or, where What was stated, as JSON.
 	Value string `json:"value"`
+	// Refused is why there is none, in the node's words: "unknown id".
+	Refused string `json:"refused,omitempty"`
+}
+
+// Ping asks nodes for a sign of life, all at once. They have to have zeekrec's own script.
+type Ping struct {
+	Nodes []string `json:"nodes"`
+	// TimeoutMillis is how long to wait for the last of them; 0: 5 s.
+	TimeoutMillis int `json:"timeout_millis,omitempty"`
+}
+
+// Pinged is what came of it. Nodes that are in neither did not answer.
+type Pinged struct {
+	// Answered has how many seconds each took.
+	Answered map[string]float64 `json:"answered"`
+	// Absent are nodes that are not there to be asked.
+	Absent []string `json:"absent,omitempty"`
 }
 
 type problem struct {
