@@ -54,6 +54,8 @@ func (n *node) hearEvent(now time.Time, m zeekbus.Message) error {
 	// Of other events the stand-in does not know which of them the scripts have declared; it has no handler for them.
 	if answer, ok := n.answer(now, e); ok {
 		n.publish(answer)
+	} else if answer, ok := n.reply(now, e); ok {
+		n.publish(answer)
 	}
 	return nil
 }

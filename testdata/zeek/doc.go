@@ -20,8 +20,9 @@
 //     in reporter.log, CURVE keys from the environment or scripts, and the end that a
 //     failed handshake is. A manager with run_proxy_thread is the broker: zeekrec's
 //     own, told to be like libzmq's proxy. Log lines of the others go to the loggers
-//     each second. With frameworks/control/controllee it answers questions: what
-//     scripts have redefined, Cluster::node, Cluster::active_node_ids;
+//     each second. With frameworks/control/controllee, and with zeekrec-answer, it
+//     answers questions: what scripts have redefined, Cluster::node,
+//     Cluster::active_node_ids;
 //   - with -i wants the interface to exist and to be up, and says "listening on";
 //     it opens no socket on it, so that it needs no privilege;
 //   - as a logger writes and rotates logs (package logs), rotates what a killed one
