@@ -459,7 +459,7 @@ func (b *bus) nobodyThere(lines string) {
 	b.workers = good
 	b.cluster("the worker runs and has not joined", waitLong, func(c engine.ClusterStatus) error {
 		for _, r := range c.Resources {
-			if r.Name == "worker-3" && r.State == observed.Running && r.Joined != nil && !*r.Joined && !r.Healthy && c.Rollout != nil {
+			if r.Name == "worker-3" && r.State == observed.Running && r.Joined != nil && !*r.Joined && r.Reason == "has not joined the broker" && c.Rollout != nil {
 				b.t.Logf("after %s: %s, %q", round(time.Since(began)), r.State, r.Reason)
 				return nil
 			}
