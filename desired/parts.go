@@ -80,6 +80,12 @@ func table() []use {
 			}
 			return []string{"yes"}
 		}, "first logger, last logger: manager's listener, rotation and filters, everybody's endpoint"},
+		{"broker_mode", []Role{RoleLogger, RoleProxy, RoleWorker}, BackendZeroMQ, Equal, func(in *nodeInput) []string {
+			if in.spec.BrokerMode != "manager" {
+				return nil
+			}
+			return []string{"manager"}
+		}, "nobody says goodbye for the broker's or the manager's predecessor; a node that has known it may take its successor for gone"},
 		{"loggers", senders, BackendZeroMQ, Equal, func(in *nodeInput) []string {
 			if in.spec.Layout.ManagerIsLogger && in.node.Role == RoleManager {
 				return nil // it logs itself

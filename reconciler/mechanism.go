@@ -12,18 +12,26 @@ import (
 // of a cluster is switched on or off, whoever sends logs stops before the first logger changes, and starts in its turn.
 // Other keys are no such case: their refusal is silent, and repeated.
 
-// separate takes the restarts of senders apart, where a listener's mechanism changes.
+// It is the same when the broker moves into the manager or out of it: a node that goes on would know the old manager, for whom nobody
+// says goodbye, and may take the new one for gone. All others stop first.
+
+// separate takes the restarts apart of those who must not meet what they know in another form.
 func separate(items []item) {
 	listener := slices.IndexFunc(items, func(it item) bool { return it.collects() && it.switches() })
-	if listener < 0 {
-		return
-	}
-	why := Reason{Field: "curve", To: "stopped before " + items[listener].Resource + " changes"}
 	for i := range items {
-		if it := &items[i]; !it.collects() && it.switches() {
-			it.cut(why)
+		it := &items[i]
+		switch {
+		case it.Kind != desired.Restart:
+		case listener >= 0 && !it.collects() && it.switches():
+			it.cut(Reason{Field: "curve", To: "stopped before " + items[listener].Resource + " changes"})
+		case it.has("broker_mode"):
+			it.cut(Reason{Field: "broker_mode", To: "stopped before the broker moves"})
 		}
 	}
+}
+
+func (it *item) has(field string) bool {
+	return slices.ContainsFunc(it.Reasons, func(r Reason) bool { return r.Field == field })
 }
 
 // collects reports whether others send their logs to the item.

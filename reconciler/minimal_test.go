@@ -195,8 +195,8 @@ var minimal = []row{
 		name: "lossless", change: func(c *desired.Cluster) { c.Settings.Broker.Lossless = true },
 		zeromq: everybody, told: "broker", broker: "-",
 	},
-	{name: "mode from standalone to manager", change: mode("manager"), zeromq: "stop broker, restart manager", broker: ""},
-	{name: "mode from manager to standalone", base: mode("manager"), change: mode("standalone"), zeromq: "start broker, restart manager", broker: ""},
+	{name: "mode from standalone to manager", change: mode("manager"), zeromq: "stop broker, " + everybody, broker: ""},
+	{name: "mode from manager to standalone", base: mode("manager"), change: mode("standalone"), zeromq: "start broker, " + everybody, broker: ""},
 	{
 		name: "mode from standalone to external, at the same endpoints", base: stated,
 		change: mode("external"), zeromq: "stop broker", broker: "-",
@@ -335,7 +335,7 @@ func TestMinimalRestarts(t *testing.T) {
 						}
 					}
 					// A restart in two halves, while the loggers change their mechanism (TestEncryptionOn).
-					if a.Kind == desired.Stop && a.Reasons[0].Field == "curve" {
+					if a.Kind == desired.Stop && (a.Reasons[0].Field == "curve" || a.Reasons[0].Field == "broker_mode") {
 						halves[a.Resource] = true
 						continue
 					}
@@ -564,8 +564,10 @@ func TestBrokerFirst(t *testing.T) {
 		base, change func(*desired.Cluster)
 		want         string
 	}{
-		{"the broker gives the manager its ports", mode("standalone"), mode("manager"), "1 stop broker, 2 restart manager"},
-		{"the manager gives the broker its ports", mode("manager"), mode("standalone"), "1 restart manager, 2 start broker"},
+		{"the broker gives the manager its ports", mode("standalone"), mode("manager"), "1 stop broker, 1 stop logger-1, 1 stop proxy-1, 1 stop worker-1, 1 stop worker-2, 1 stop worker-3, " +
+			"2 start logger-1, 3 restart manager, 4 start proxy-1, 5 start worker-1, 5 start worker-2, 5 start worker-3"},
+		{"the manager gives the broker its ports", mode("manager"), mode("standalone"), "1 stop logger-1, 1 stop proxy-1, 1 stop worker-1, 1 stop worker-2, 1 stop worker-3, " +
+			"2 restart manager, 3 start broker, 4 start logger-1, 5 start proxy-1, 6 start worker-1, 6 start worker-2, 6 start worker-3"},
 		{"a new place", twoHosts, func(c *desired.Cluster) { c.Settings.Broker.Instance = "agent-b" }, "1 stop broker, 2 start broker, 3 restart logger-1, 4 restart manager, " +
 			"5 restart proxy-1, 6 restart worker-1, 7 restart worker-2, 8 restart worker-3, 9 restart worker-3b"},
 	} {

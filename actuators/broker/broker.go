@@ -22,6 +22,8 @@ type Config struct {
 	Keys Keyring
 	// StateFile remembers who is there across a restart; empty: nothing does.
 	StateFile string
+	// Endpoints that nodes know it by: a state file of other endpoints says nothing.
+	Endpoints string
 	Version   string
 	Log       *slog.Logger     // nil: none
 	Now       func() time.Time // nil: time.Now
@@ -33,6 +35,7 @@ type Broker struct {
 	now        func() time.Time
 	version    string
 	stateFile  string
+	endpoints  string
 	settings   atomic.Pointer[Settings]
 	keys       atomic.Pointer[Keyring]
 	pools      pools
@@ -74,7 +77,7 @@ type Broker struct {
 // New makes a broker, with what it remembers of the one before it. Serve does the work.
 func New(cfg Config) (*Broker, error) {
 	b := &Broker{
-		log: cfg.Log, now: cfg.Now, version: cfg.Version, stateFile: cfg.StateFile, processes: localProcesses(),
+		log: cfg.Log, now: cfg.Now, version: cfg.Version, stateFile: cfg.StateFile, endpoints: cfg.Endpoints, processes: localProcesses(),
 		done: make(chan struct{}), released: make(chan struct{}),
 		haunted: make(chan struct{}, 1), dirty: make(chan struct{}, 1), applied: make(chan struct{}, 1),
 		table: newTable(), subscribers: map[*subscriber]struct{}{}, publishers: map[*publisher]struct{}{},

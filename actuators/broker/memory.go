@@ -22,8 +22,10 @@ const rememberPause = 20 * time.Millisecond
 
 // memory is the state file.
 type memory struct {
-	Format int             `json:"format"`
-	Nodes  []memorizedNode `json:"nodes"`
+	Format int `json:"format"`
+	// Endpoints where they were: at others, nobody of them will come.
+	Endpoints string          `json:"endpoints,omitempty"`
+	Nodes     []memorizedNode `json:"nodes"`
 }
 
 type memorizedNode struct {
@@ -96,7 +98,7 @@ func (b *Broker) write() error {
 	if b.stateFile == "" {
 		return nil
 	}
-	m := memory{Format: 1, Nodes: []memorizedNode{}}
+	m := memory{Format: 1, Endpoints: b.endpoints, Nodes: []memorizedNode{}}
 	b.mu.Lock()
 	add := func(h *holder) {
 		if h.node.id == "" {
@@ -158,6 +160,10 @@ func (b *Broker) recall() error {
 	}
 	if m.Format != 1 {
 		return fmt.Errorf("cannot read %s: format %d is not known", b.stateFile, m.Format)
+	}
+	if m.Endpoints != b.endpoints {
+		b.log.Info("Does not wait for who was there before: that was elsewhere", "before", m.Endpoints)
+		return nil
 	}
 	now := b.since
 	grace := b.settings.Load().Grace

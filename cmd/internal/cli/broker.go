@@ -114,7 +114,7 @@ func (a *app) runBroker(ctx context.Context, o brokerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	b, err := broker.New(broker.Config{Settings: o.settings, Keys: keys, StateFile: o.stateFile, Version: Version(), Log: log})
+	b, err := broker.New(broker.Config{Settings: o.settings, Keys: keys, StateFile: o.stateFile, Endpoints: o.xpub + " " + o.xsub, Version: Version(), Log: log})
 	if err != nil {
 		return err
 	}
