@@ -95,6 +95,14 @@ type Resource struct {
 	Members []Member `json:"members,omitzero"`
 	// Joined says of a node whether the cluster's broker has it as a member; nil: nobody can tell.
 	Joined *bool `json:"joined,omitempty"`
+	// Answering says of a node whether its main loop answers questions; nil: nobody can tell. False: not since Silent.
+	Answering *bool     `json:"answering,omitempty"`
+	Silent    time.Time `json:"silent,omitzero"`
+	// Degraded is what is wrong with a process that is healthy all the same: packets or events that were lost, errors that
+	// were reported. Each is short; sorted by importance. Nothing is restarted for it.
+	Degraded []string `json:"degraded,omitempty"`
+	// Notes are what may be of interest, and nothing is wrong with.
+	Notes []string `json:"notes,omitempty"`
 	// Foreign are pids of processes that bear the resource's mark and were not started by this agent.
 	Foreign []int `json:"foreign,omitempty"`
 }
@@ -104,6 +112,10 @@ type Member struct {
 	Name string `json:"name"`
 	Host string `json:"host,omitempty"` // as the node's own machine calls itself
 	PID  int    `json:"pid,omitempty"`
+	// Answers: it was asked for a sign of life, and gives one. Silent is since when it gives none; zero: it does, or
+	// nobody can tell.
+	Answers bool      `json:"answers,omitempty"`
+	Silent  time.Time `json:"silent,omitzero"`
 }
 
 // Key is "cluster/name".

@@ -29,10 +29,11 @@ import (
 type fakeBrokers struct {
 	mu      sync.Mutex
 	status  BrokerStatus
-	silent  error // of Status
-	hangs   bool  // Status and Apply wait until their time is over
-	refuses error // of Apply
-	deaf    error // of Dead
+	silent  error    // of Status
+	hangs   bool     // Status and Apply wait until their time is over
+	refuses error    // of Apply
+	deaf    error    // of Dead
+	hung    []string // who do not answer a ping
 
 	sockets  []string
 	asked    int
@@ -40,6 +41,7 @@ type fakeBrokers struct {
 	keys     []launch.CurveKeys
 	applied  int
 	dead     []string
+	pinged   [][]string
 }
 
 func (f *fakeBrokers) dial(socket string) BrokerControl {
@@ -97,6 +99,35 @@ func (f *fakeBrokers) Dead(_ context.Context, node string, pid int) error {
 		f.dead = append(f.dead, fmt.Sprint(node, " ", pid))
 	}
 	return f.deaf
+}
+
+// Ping is answered by everybody but those who hang.
+func (f *fakeBrokers) Ping(ctx context.Context, nodes []string, within time.Duration) (Pinged, error) {
+	if err := f.wait(ctx); err != nil {
+		return Pinged{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pinged = append(f.pinged, nodes)
+	p := Pinged{Answered: map[string]time.Duration{}}
+	for _, n := range nodes {
+		if !slices.Contains(f.hung, n) {
+			p.Answered[n] = time.Millisecond
+		}
+	}
+	return p, f.silent
+}
+
+func (f *fakeBrokers) Ask(_ context.Context, q Question) (Answer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.silent != nil {
+		return Answer{}, f.silent
+	}
+	if q.ID == "nope" {
+		return Answer{Refused: "unknown id"}, nil
+	}
+	return Answer{Value: fmt.Sprintf("%q", q.What+" "+q.ID+" of "+q.Node)}, nil
 }
 
 // has waits until the fake has heard what it should.

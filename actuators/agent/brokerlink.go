@@ -38,6 +38,8 @@ type brokerLink struct {
 	changed func()
 	wake    chan struct{}
 
+	pulse pulse // of the members
+
 	// Owned by the goroutine.
 	told int // number of the last ending that it heard of
 	owed []ending
@@ -203,6 +205,7 @@ func (l *brokerLink) ask(ctx context.Context) {
 		if l.state.members == nil {
 			l.state.members = []observed.Member{}
 		}
+		l.tellOf(l.pulse.fill(l.state.members, now, l.agent.cfg.Timings.Silent))
 	case l.state.members == nil || now.Sub(l.state.answered) > brokerPatience:
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = errors.New("no answer within " + brokerAnswer.String())

@@ -19,6 +19,10 @@ type BrokerControl interface {
 	Apply(ctx context.Context, settings []byte, keys []launch.CurveKeys) error
 	// Dead says that the process of a node has ended, so that nobody waits for it to come back.
 	Dead(ctx context.Context, node string, pid int) error
+	// Ping asks nodes for a sign of life, and returns when all have given one, or after within.
+	Ping(ctx context.Context, nodes []string, within time.Duration) (Pinged, error)
+	// Ask asks a node. An answer that refuses is no error; that none came is.
+	Ask(ctx context.Context, q Question) (Answer, error)
 }
 
 // BrokerStatus is what a broker says of itself.

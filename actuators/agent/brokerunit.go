@@ -26,6 +26,7 @@ func (u *unit) openBroker(ctx context.Context) {
 	u.tellBroker()
 	u.agent.brokers.add(l)
 	u.talks.Go(func() { l.run(ctx) })
+	u.talks.Go(func() { l.ping(ctx) })
 }
 
 // closeBroker ends the talk; the process goes on, or has ended.

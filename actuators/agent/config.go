@@ -48,6 +48,8 @@ type Timings struct {
 	StopDeadline  time.Duration // after TERM, before KILL: 60 s
 	Poll          time.Duration // of the status file during a start, and of a broker while nodes join it: 100 ms
 	Tick          time.Duration // of interfaces, causes of failure, outputs and brokers: 1 s
+	Ping          time.Duration // nodes are asked for a sign of life: 3 s; they have 5/6 of it to answer
+	Silent        time.Duration // a node that gives none for so long does not answer: 8 s
 
 	BackoffStep time.Duration // the first pause that is not none: 1 s; it doubles
 	BackoffMax  time.Duration // 60 s
@@ -70,6 +72,7 @@ func (t Timings) withDefaults() Timings {
 	}{
 		{&t.StartDeadline, time.Minute}, {&t.StopDeadline, time.Minute},
 		{&t.Poll, 100 * time.Millisecond}, {&t.Tick, time.Second},
+		{&t.Ping, 3 * time.Second}, {&t.Silent, 8 * time.Second},
 		{&t.BackoffStep, time.Second}, {&t.BackoffMax, time.Minute},
 		{&t.CrashReset, time.Minute}, {&t.CrashWindow, time.Minute}, {&t.RetryFailed, 5 * time.Minute},
 		{&t.Scan, 5 * time.Second}, {&t.Sweep, time.Hour}, {&t.Check, time.Minute}, {&t.Leftovers, 2 * time.Second},

@@ -55,6 +55,8 @@ type unit struct {
 	foreign   []int  // processes that bear the mark and are not the agent's
 	evidence  string // of the host when it became FAILED
 
+	answers atomic.Bool // its process was started with the script that answers questions
+
 	mu      sync.Mutex
 	view    observed.Resource
 	visible bool
@@ -94,6 +96,7 @@ func (u *unit) loop(ctx context.Context) {
 		}
 	}()
 	u.openBroker(ctx) // to one that was found again
+	u.answers.Store(u.hasAnswers())
 	u.tellMembers()
 	if u.first != "" {
 		t := u.first

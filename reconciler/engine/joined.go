@@ -20,6 +20,11 @@ const (
 // notJoined is why a node is not healthy that runs, and is no member of its cluster's broker.
 const notJoined = "has not joined the broker"
 
+// notAnswering is why one is not healthy that has joined: its main loop hangs, or it was stopped.
+func notAnswering(since time.Time) string {
+	return "does not answer since " + since.Local().Format(time.TimeOnly)
+}
+
 // joins decides which nodes have joined the ZeroMQ broker of their cluster, from what all agents report
 // together: a node may run on another host than its broker. A node has joined when the broker that its process
 // connects to has it as a member, under the pid that its agent knows.
@@ -53,7 +58,8 @@ type brokerSeen struct {
 	members []observed.Member
 }
 
-// see returns the fleet with Joined filled in, and with Healthy and Reason of the nodes that it is false for.
+// see returns the fleet with Joined, Answering and Silent filled in, and with Healthy and Reason of the nodes that one of the
+// first two is false for.
 // reports are left as they are: those that nothing is added to are shared.
 func (j *joins) see(reports map[string]observed.Report, now time.Time, stale time.Duration) map[string]observed.Report {
 	brokers := j.brokers(reports, now, stale)
@@ -81,6 +87,9 @@ func (j *joins) see(reports map[string]observed.Report, now time.Time, stale tim
 				s = &r.Resources[i]
 			}
 			mark(s, is)
+			if m := brokerOf(s, brokers[s.Cluster]).member(s); m != nil && m.PID == s.PID {
+				markAnswering(s, m)
+			}
 		}
 		fleet[name] = r
 	}
@@ -96,6 +105,21 @@ func mark(s *observed.Resource, is *bool) {
 	}
 }
 
+// markAnswering says whether a node that has joined answers. Nobody can tell while the broker cannot.
+func markAnswering(s *observed.Resource, m *observed.Member) {
+	switch {
+	case !m.Silent.IsZero():
+		no := false
+		s.Answering, s.Silent = &no, m.Silent
+		if s.Healthy {
+			s.Healthy, s.Reason = false, strings.TrimSuffix(notAnswering(m.Silent)+"; "+s.Reason, "; ")
+		}
+	case m.Answers:
+		yes := true
+		s.Answering = &yes
+	}
+}
+
 // decide about one process; was is what is remembered of it, and the second result what is to be.
 func (j *joins) decide(s *observed.Resource, was joined, brokers []brokerSeen, now time.Time) (*bool, joined) {
 	yes, no := true, false
@@ -108,7 +132,7 @@ func (j *joins) decide(s *observed.Resource, was joined, brokers []brokerSeen, n
 		return &yes, was
 	case !b.speaks:
 		return nil, was
-	case b.has(s):
+	case b.member(s) != nil:
 		return &yes, joined{pid: s.PID, at: now}
 	case b.young && was.pid != 0:
 		return &yes, was
@@ -116,25 +140,25 @@ func (j *joins) decide(s *observed.Resource, was joined, brokers []brokerSeen, n
 	return &no, joined{}
 }
 
-// brokerOf is the broker that the process connects to; one that does not speak where there is none.
-func brokerOf(s *observed.Resource, brokers []brokerSeen) brokerSeen {
-	for _, b := range brokers {
-		if b.speaks && slices.Equal(b.endpoints, s.Parts["broker"]) {
+// brokerOf is the broker that the process connects to; one that does not speak, and has no members, where there is none.
+func brokerOf(s *observed.Resource, brokers []brokerSeen) *brokerSeen {
+	for i := range brokers {
+		if b := &brokers[i]; b.speaks && slices.Equal(b.endpoints, s.Parts["broker"]) {
 			return b
 		}
 	}
-	return brokerSeen{}
+	return &brokerSeen{}
 }
 
-// has reports whether the node's process is a member. A member whose pid is unknown is taken to be it.
-func (b *brokerSeen) has(s *observed.Resource) bool {
+// member is the node's process among the members; nil where it is none. A member whose pid is unknown is taken to be it.
+func (b *brokerSeen) member(s *observed.Resource) *observed.Member {
 	i, _ := slices.BinarySearchFunc(b.members, s.Name, func(m observed.Member, n string) int { return strings.Compare(m.Name, n) })
 	for ; i < len(b.members) && b.members[i].Name == s.Name; i++ {
 		if pid := b.members[i].PID; pid == 0 || pid == s.PID {
-			return true
+			return &b.members[i]
 		}
 	}
-	return false
+	return nil
 }
 
 // brokers are those of all clusters.

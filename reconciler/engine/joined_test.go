@@ -238,3 +238,61 @@ func TestUpdateOfTheBrokerIsWaitedFor(t *testing.T) {
 		b.want("outcomes", b.journal.outcomes(), "Succeeded Succeeded")
 	})
 }
+
+// A node that has joined and does not answer is not healthy, and nothing is restarted for that; one that is degraded is healthy.
+func TestAnswering(t *testing.T) {
+	run(t, func(b *bench) {
+		since := time.Now()
+		with := func(change func(m *observed.Member)) {
+			b.join(func(running map[string]*observed.Resource) []observed.Member {
+				ms := all()(running)
+				for i := range ms {
+					ms[i].Answers = true
+					if ms[i].Name == "worker-1" {
+						change(&ms[i])
+					}
+				}
+				return ms
+			})
+		}
+		worker := func() engine.ResourceStatus {
+			s := b.status("dmz")
+			return s.Resources[slices.IndexFunc(s.Resources, func(r engine.ResourceStatus) bool { return r.Name == "worker-1" })]
+		}
+		with(func(*observed.Member) {})
+		b.see(map[string]string{"dmz": withBroker})
+		b.hosts.took()
+		if w := worker(); w.Answering == nil || !*w.Answering || w.Silent != nil || !w.Healthy {
+			t.Errorf("answers: %+v", w)
+		}
+		with(func(m *observed.Member) { m.Answers, m.Silent = false, since })
+		w := worker()
+		if w.Answering == nil || *w.Answering || w.Silent == nil || !w.Silent.Equal(since) || w.Healthy || w.State != observed.Running ||
+			w.Reason != "does not answer since "+since.Local().Format(time.TimeOnly) || !*w.Joined {
+			t.Errorf("silent: %+v", w)
+		}
+		if b.status("dmz").Healthy {
+			t.Error("the cluster is healthy")
+		}
+		b.settle()
+		b.want("orders", b.hosts.took(), "")
+		with(func(m *observed.Member) { m.Answers = false })
+		if w := worker(); w.Answering != nil || !w.Healthy {
+			t.Errorf("nobody can tell: %+v", w)
+		}
+		with(func(m *observed.Member) { m.PID, m.Answers, m.Silent = 0, false, since })
+		if w := worker(); w.Answering != nil || !w.Healthy {
+			t.Errorf("of which process, nobody can tell: %+v", w)
+		}
+		with(func(*observed.Member) {})
+		b.hosts.set("dmz/worker-1", func(r *observed.Resource) {
+			r.Degraded, r.Notes = []string{"drops 5% of its packets"}, []string{"no packets for 5 min"}
+		})
+		synctest.Wait()
+		if w := worker(); !w.Healthy || !slices.Equal(w.Degraded, []string{"drops 5% of its packets"}) || !slices.Equal(w.Notes, []string{"no packets for 5 min"}) {
+			t.Errorf("degraded: %+v", w)
+		}
+		b.settle()
+		b.want("orders", b.hosts.took(), "")
+	})
+}

@@ -78,25 +78,32 @@ type RolloutStatus struct {
 
 // ResourceStatus is one resource.
 type ResourceStatus struct {
-	Name       string         `json:"name"`
-	Type       string         `json:"type"`
-	Role       string         `json:"role"`
-	Instance   string         `json:"instance"`
-	State      observed.State `json:"state"`
-	Reason     string         `json:"reason"`
-	PID        int            `json:"pid"`
-	Port       *int           `json:"port"`
-	StartedAt  *time.Time     `json:"started_at"`
-	Restarts   int            `json:"restarts"`
-	Joined     *bool          `json:"joined"` // null: nobody can tell yet
-	ObservedAt *time.Time     `json:"observed_at"`
-	Since      *time.Time     `json:"since,omitempty"`
-	Healthy    bool           `json:"healthy"`
-	Orphaned   bool           `json:"orphaned,omitempty"`
-	Suspended  string         `json:"suspended,omitempty"` // by whom and why
-	Outdated   []string       `json:"outdated,omitempty"`
-	Version    string         `json:"version,omitempty"`
-	StandIn    bool           `json:"stand_in,omitempty"`
+	Name      string         `json:"name"`
+	Type      string         `json:"type"`
+	Role      string         `json:"role"`
+	Instance  string         `json:"instance"`
+	State     observed.State `json:"state"`
+	Reason    string         `json:"reason"`
+	PID       int            `json:"pid"`
+	Port      *int           `json:"port"`
+	StartedAt *time.Time     `json:"started_at"`
+	Restarts  int            `json:"restarts"`
+	Joined    *bool          `json:"joined"` // null: nobody can tell yet
+	// Answering is whether its main loop answers questions; null: nobody can tell. False: not since Silent.
+	Answering  *bool      `json:"answering"`
+	Silent     *time.Time `json:"silent_since,omitempty"`
+	ObservedAt *time.Time `json:"observed_at"`
+	Since      *time.Time `json:"since,omitempty"`
+	Healthy    bool       `json:"healthy"`
+	// Degraded is what is wrong with it though it is healthy, the worst first; nothing is restarted for it. Notes are what may be
+	// of interest, and nothing is wrong with.
+	Degraded  []string `json:"degraded,omitempty"`
+	Notes     []string `json:"notes,omitempty"`
+	Orphaned  bool     `json:"orphaned,omitempty"`
+	Suspended string   `json:"suspended,omitempty"` // by whom and why
+	Outdated  []string `json:"outdated,omitempty"`
+	Version   string   `json:"version,omitempty"`
+	StandIn   bool     `json:"stand_in,omitempty"`
 	// Incarnation counts the starts.
 	Incarnation int   `json:"incarnation"`
 	Foreign     []int `json:"foreign,omitempty"`
@@ -337,11 +344,15 @@ func (e *Engine) resourceStatus(inst string, s *observed.Resource, v *view) Reso
 	at := v.fleet[inst].At
 	rs := ResourceStatus{
 		Name: s.Name, Type: s.Type, Role: s.Role, Instance: inst, State: s.State, Reason: s.Reason, PID: s.PID, Restarts: s.Restarts,
-		Joined: s.Joined, ObservedAt: &at, Healthy: s.Healthy, Outdated: s.Outdated, Version: s.Version, StandIn: s.StandIn, Incarnation: s.Incarnation, Foreign: s.Foreign,
+		Joined: s.Joined, Answering: s.Answering, Degraded: s.Degraded, Notes: s.Notes, ObservedAt: &at, Healthy: s.Healthy, Outdated: s.Outdated, Version: s.Version, StandIn: s.StandIn, Incarnation: s.Incarnation, Foreign: s.Foreign,
 	}
 	if !s.Since.IsZero() {
 		since := s.Since
 		rs.Since = &since
+	}
+	if !s.Silent.IsZero() {
+		silent := s.Silent
+		rs.Silent = &silent
 	}
 	if s.Port != 0 {
 		p := s.Port
@@ -353,6 +364,7 @@ func (e *Engine) resourceStatus(inst string, s *observed.Resource, v *view) Reso
 	}
 	if age := v.now.Sub(at); age > v.stale {
 		rs.State, rs.Healthy, rs.Joined = observed.Unknown, false, nil
+		rs.Answering, rs.Silent, rs.Degraded, rs.Notes = nil, nil, nil, nil
 		rs.Reason = inst + " has not reported for " + age.Round(time.Second).String()
 	}
 	return rs

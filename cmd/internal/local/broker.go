@@ -3,7 +3,9 @@ package local
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/zeekrec/zeekrec/actuators/agent"
 	"github.com/zeekrec/zeekrec/actuators/broker"
@@ -43,6 +45,32 @@ func (c brokerControl) Apply(ctx context.Context, settings []byte, keys []launch
 	}
 	return c.client.Apply(ctx, s, ks)
 }
+
+// Ping asks nodes for a sign of life.
+func (c brokerControl) Ping(ctx context.Context, nodes []string, within time.Duration) (agent.Pinged, error) {
+	got, err := c.client.Ping(ctx, admin.Ping{Nodes: nodes, TimeoutMillis: int(within.Milliseconds())})
+	if err != nil {
+		return agent.Pinged{}, err
+	}
+	p := agent.Pinged{Answered: make(map[string]time.Duration, len(got.Answered)), Absent: got.Absent}
+	for n, s := range got.Answered {
+		p.Answered[n] = time.Duration(s * float64(time.Second))
+	}
+	return p, nil
+}
+
+// Ask asks a node. What remains until ctx's deadline is the node's.
+func (c brokerControl) Ask(ctx context.Context, q agent.Question) (agent.Answer, error) {
+	ask := admin.Question{Node: q.Node, What: q.What, ID: q.ID, TimeoutSeconds: int(askLongest.Seconds())}
+	got, err := c.client.Ask(ctx, ask)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%s did not answer in time", q.Node)
+	}
+	return agent.Answer{Value: got.Value, Refused: got.Refused}, err
+}
+
+// askLongest bounds a question whose asker has no deadline.
+const askLongest = time.Minute
 
 // Dead says that a node's process has ended.
 func (c brokerControl) Dead(ctx context.Context, node string, pid int) error {

@@ -128,6 +128,8 @@ func testStatus() *engine.Status {
 				{Name: "manager", Type: "node", Role: "manager", Instance: "agent-a", State: observed.Running, PID: 4711, Port: &port, StartedAt: at(130 * time.Minute), ObservedAt: at(0), Healthy: true, StandIn: true},
 				{Name: "worker-01", Type: "node", Role: "worker", Instance: "agent-a", State: observed.Failed, Reason: "interface eth1 does not exist\nsecond line", Since: at(time.Minute), Restarts: 5, ObservedAt: at(0)},
 				{Name: "worker-03", Type: "node", Role: "worker", Instance: "agent-a", State: observed.Running, Reason: "has not joined the broker", Joined: new(false), PID: 4720, StartedAt: at(time.Second), Since: at(time.Second), ObservedAt: at(0)},
+				{Name: "worker-04", Type: "node", Role: "worker", Instance: "agent-a", State: observed.Running, Joined: new(true), Healthy: true, PID: 4721, StartedAt: at(time.Hour), ObservedAt: at(0), Degraded: []string{"drops 3.1% of its packets", "2 reporter errors in the last minute"}, Notes: []string{"not shown"}},
+				{Name: "worker-05", Type: "node", Role: "worker", Instance: "agent-a", State: observed.Running, Joined: new(true), Healthy: true, PID: 4722, StartedAt: at(time.Hour), ObservedAt: at(0), Notes: []string{"no packets for 5 min"}},
 				{Name: "worker-02", Type: "node", Role: "worker", Instance: "agent-b", State: observed.Unknown, Reason: "agent-b has not reported for 20s", PID: 12, ObservedAt: at(20 * time.Second), Outdated: []string{"Zeek 8.1.1 -> 8.2.2"}},
 			}},
 			{Name: "campus", Suspended: true, Reason: "suspended by anna: freeze", Since: at(time.Hour), Last: &engine.LastRollout{To: "bb", Outcome: engine.RolledBack, Reason: "worker-01 crashed", At: now.Add(-time.Hour)},

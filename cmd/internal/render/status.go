@@ -96,6 +96,15 @@ func clusterStatus(b *strings.Builder, c *engine.ClusterStatus, o Options) {
 	b.WriteString(o.paint(yes(c.Synced, good, warn), word(c.Synced, "synced", "not synced")))
 	b.WriteString(", ")
 	b.WriteString(o.paint(yes(c.Healthy, good, bad), word(c.Healthy, "healthy", "not healthy")))
+	degraded := 0
+	for i := range c.Resources {
+		if len(c.Resources[i].Degraded) > 0 {
+			degraded++
+		}
+	}
+	if degraded > 0 {
+		b.WriteString(", " + o.paint(warn, fmt.Sprintf("%d degraded", degraded)))
+	}
 	if c.Suspended {
 		b.WriteString(", " + o.paint(warn, "suspended"))
 	}
@@ -137,7 +146,7 @@ func resourceTable(b *strings.Builder, rs []engine.ResourceStatus, o Options) {
 func stateCell(r *engine.ResourceStatus) cell {
 	switch r.State {
 	case observed.Running:
-		return cell{string(r.State), yes(r.Healthy, good, warn)}
+		return cell{string(r.State), yes(r.Healthy && len(r.Degraded) == 0, good, warn)}
 	case observed.Pending:
 		return cell{string(r.State), warn}
 	case observed.Failed, observed.Crashed, observed.Unknown:
@@ -152,6 +161,15 @@ func note(r *engine.ResourceStatus, o Options) string {
 	if r.Reason != "" {
 		first, _, _ := strings.Cut(r.Reason, "\n")
 		parts = append(parts, first)
+	}
+	if n := len(r.Degraded); n > 0 {
+		text := "DEGRADED: " + r.Degraded[0]
+		if n > 1 {
+			text += fmt.Sprintf(" (and %d more)", n-1)
+		}
+		parts = append(parts, text)
+	} else if len(r.Notes) > 0 {
+		parts = append(parts, r.Notes[0])
 	}
 	if r.Since != nil && r.State != observed.Running {
 		parts = append(parts, "since "+o.clock(*r.Since))
