@@ -23,8 +23,9 @@ import (
 
 // fakeEngine answers what it was told to, and remembers what it was asked.
 type fakeEngine struct {
-	asked []any
-	err   error
+	asked    []any
+	err      error
+	clusters []engine.ClusterStatus
 }
 
 func (f *fakeEngine) note(what ...any) error {
@@ -33,7 +34,7 @@ func (f *fakeEngine) note(what ...any) error {
 }
 
 func (f *fakeEngine) Status(context.Context) (*engine.Status, error) {
-	return &engine.Status{FormatVersion: 1, Source: engine.SourceStatus{URL: "/src"}}, f.err
+	return &engine.Status{FormatVersion: 1, Source: engine.SourceStatus{URL: "/src"}, Clusters: f.clusters}, f.err
 }
 
 func (f *fakeEngine) Plan(context.Context) (*reconciler.Plan, error) {
@@ -103,6 +104,24 @@ func (f *fakeNodes) Logs(ctx context.Context, key string, o LogOptions, w io.Wri
 
 func (f *fakeNodes) Top(context.Context) ([]Usage, error) {
 	return []Usage{{Resource: "dmz/a", PID: 7}}, nil
+}
+
+// Ask knows one value, and is not answered by worker-2.
+func (f *fakeNodes) Ask(ctx context.Context, cluster, node, what, id string) ([]byte, error) {
+	switch {
+	case cluster == "campus":
+		return nil, &Error{Text: "cannot ask the nodes of campus", Code: CodeRefused}
+	case id == "slow":
+		<-ctx.Done()
+		return nil, errors.New("no answer in time")
+	case id == "broken":
+		return []byte("{"), nil
+	case id == "nope":
+		return nil, errors.New("unknown id")
+	case id == "large":
+		return []byte(`"` + strings.Repeat("x", 17<<20) + `"`), nil
+	}
+	return []byte(`{"a":"` + what + " " + id + " of " + node + `"}`), nil
 }
 
 func (f *fakeNodes) Diag(key string, more map[string][]byte, _ time.Time, w io.Writer) error {

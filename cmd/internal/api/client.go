@@ -91,15 +91,20 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, body
 }
 
 func get[T any](ctx context.Context, c *Client, path string, q url.Values) (T, error) {
+	return send[T](ctx, c, http.MethodGet, path, q, nil)
+}
+
+// send sends a request with a body and reads the answer.
+func send[T any](ctx context.Context, c *Client, method, path string, q url.Values, body any) (T, error) {
 	var v T
 	ctx, cancel := context.WithTimeoutCause(ctx, requestTimeout, fmt.Errorf("zeekrec at %s does not answer within %s", c.socket, requestTimeout))
 	defer cancel()
-	body, err := c.do(ctx, http.MethodGet, path, q, nil)
+	answer, err := c.do(ctx, method, path, q, body)
 	if err != nil {
 		return v, err
 	}
-	defer body.Close()
-	if err := json.NewDecoder(body).Decode(&v); err != nil {
+	defer answer.Close()
+	if err := json.NewDecoder(answer).Decode(&v); err != nil {
 		return v, fmt.Errorf("cannot understand the answer of zeekrec at %s: %w", c.socket, err)
 	}
 	return v, nil
@@ -158,16 +163,5 @@ func (c *Client) stream(ctx context.Context, path string, q url.Values, w io.Wri
 
 // Do sends a command: one of the POSTs of the package's documentation.
 func (c *Client) Do(ctx context.Context, command string, r Request) (Result, error) {
-	var res Result
-	ctx, cancel := context.WithTimeoutCause(ctx, requestTimeout, fmt.Errorf("zeekrec at %s does not answer within %s", c.socket, requestTimeout))
-	defer cancel()
-	body, err := c.do(ctx, http.MethodPost, command, nil, r)
-	if err != nil {
-		return res, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(body).Decode(&res); err != nil {
-		return res, fmt.Errorf("cannot understand the answer of zeekrec at %s: %w", c.socket, err)
-	}
-	return res, nil
+	return send[Result](ctx, c, http.MethodPost, command, nil, r)
 }

@@ -101,6 +101,7 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 		s.logs(w, r.WithContext(within))
 	})
 	mux.HandleFunc("GET /v1/diag", s.diag)
+	mux.HandleFunc("POST /v1/ask", func(w http.ResponseWriter, r *http.Request) { answer(w, r, s.ask) })
 	s.commands(post)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, &Error{Text: "there is no " + r.Method + " " + r.URL.Path + "; this zeekrec is version " + s.Version, Code: CodeNotFound})

@@ -33,6 +33,9 @@ type Nodes interface {
 	// Logs copies outputs to w; with Follow until ctx ends.
 	Logs(ctx context.Context, key string, o LogOptions, w io.Writer) error
 	Top(ctx context.Context) ([]Usage, error)
+	// Ask asks a running node what is asked for in Ask.What, and returns its answer as JSON, or as an error why it does not
+	// answer; an *Error where no node of the cluster can be asked.
+	Ask(ctx context.Context, cluster, node, what, id string) ([]byte, error)
 	// Diag writes a tar.gz that also holds the files of more.
 	Diag(key string, more map[string][]byte, at time.Time, w io.Writer) error
 }

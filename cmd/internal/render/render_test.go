@@ -1,6 +1,7 @@
 package render
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -196,6 +197,42 @@ func TestTop(t *testing.T) {
 		{Resource: "dmz/worker-01", Role: "worker", PID: 2345678, CPU: 98.76, RSS: 512 << 20, Threads: 12, Packets: n(9900), Drops: n(100)},
 		{Resource: "dmz/worker-02", Role: "worker", PID: 3, RSS: 900, Packets: n(0), Drops: n(0)},
 	}, options()))
+}
+
+func TestNetStatsTable(t *testing.T) {
+	golden(t, "netstats", NetStatsTable(map[string]NetStats{
+		"dmz/worker-02": {Received: 99_000, Dropped: 1000, DropRate: 0.01, Link: 100_000, Bytes: 5 << 20, Filtered: new(uint64(7))},
+		"dmz/worker-01": {},
+	}, options()))
+	if got := NetStatsTable(nil, options()); got != "no packet counters\n" {
+		t.Errorf("without any: %q", got)
+	}
+}
+
+func TestZeekClientJSON(t *testing.T) {
+	got, err := ZeekClientJSON(map[string]any{"results": map[string]any{
+		"b": json.RawMessage(`{"z":1795259634.801726,"a":[],"<é😀>":{},"n":null,"s":"\u00e9\n"}`), "a": json.RawMessage("18446744073709551615"),
+	}, "errors": []string{}})
+	want := `{
+  "errors": [],
+  "results": {
+    "a": 18446744073709551615,
+    "b": {
+      "<\u00e9\ud83d\ude00>": {},
+      "a": [],
+      "n": null,
+      "s": "\u00e9\n",
+      "z": 1795259634.801726
+    }
+  }
+}
+`
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	if _, err := ZeekClientJSON(json.RawMessage("{")); err == nil {
+		t.Error("half a value")
+	}
 }
 
 // Colour repeats what the text says: without it, not a word is missing.
