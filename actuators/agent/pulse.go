@@ -142,6 +142,9 @@ func (l *brokerLink) pingThese(ctx context.Context, asked []observed.Member) {
 		return
 	}
 	l.pulse.note(asked, got, sent)
+	if len(got.Answered) < len(asked) {
+		l.poke() // somebody may be silent from now on
+	}
 }
 
 // answering are the members that can be expected to answer: that run here, and were started with the script that does. To
