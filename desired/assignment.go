@@ -27,13 +27,15 @@ type Assignment struct {
 	Brokers map[string]BrokerPorts `json:"brokers,omitempty"`
 	// Fanout ids by "cluster/interface" (decisions 37).
 	Fanout map[string]int `json:"fanout,omitempty"`
+	// LogSlots by "cluster@instance".
+	LogSlots map[string]LogSlots `json:"log_slots,omitempty"`
 	// Addresses by instance.
 	Addresses map[string]string `json:"addresses,omitempty"`
 	// Local by "cluster@instance": whether the scripts default to "local".
 	Local map[string]bool `json:"local,omitempty"`
 	// Revisions that Local was decided for, by cluster.
 	Revisions map[string]string `json:"revisions,omitempty"`
-	// Gone says since when a key of Ports, Metrics, Brokers or Fanout is no longer in any file.
+	// Gone says since when a key of Ports, Metrics, Brokers, Fanout or LogSlots is no longer in any file.
 	Gone map[string]time.Time `json:"gone,omitempty"`
 }
 
@@ -53,7 +55,7 @@ type BrokerPorts struct {
 func (a Assignment) clone() Assignment {
 	return Assignment{
 		Ports: orEmpty(a.Ports), Metrics: orEmpty(a.Metrics), Brokers: orEmpty(a.Brokers), Fanout: orEmpty(a.Fanout),
-		Addresses: orEmpty(a.Addresses), Local: orEmpty(a.Local), Revisions: orEmpty(a.Revisions), Gone: orEmpty(a.Gone),
+		LogSlots: orEmpty(a.LogSlots), Addresses: orEmpty(a.Addresses), Local: orEmpty(a.Local), Revisions: orEmpty(a.Revisions), Gone: orEmpty(a.Gone),
 	}
 }
 
@@ -85,6 +87,9 @@ func assign(clusters []*Cluster, prev Assignment, addr func(*Cluster, string) st
 		a.listenPorts(c)
 	}
 	for _, c := range clusters {
+		a.logSlots(c)
+	}
+	for _, c := range clusters {
 		a.metricsPorts(c)
 	}
 	for _, c := range clusters {
@@ -104,6 +109,9 @@ func (a *assigner) forget(now time.Time) {
 		present[c.Name] = true
 		if b := c.brokerName(); b != "" {
 			present[c.Name+"/"+b] = true
+		}
+		for _, i := range c.UsedInstances() {
+			present[slotsKey(c, i)] = true
 		}
 		for _, n := range c.Nodes {
 			present[c.Name+"/"+n.Name] = true
@@ -134,12 +142,16 @@ func (a *assigner) forget(now time.Time) {
 	for k := range a.next.Fanout {
 		drops[k] = seen(k)
 	}
+	for k := range a.next.LogSlots {
+		drops[k] = seen(k)
+	}
 	for k, drop := range drops {
 		if drop {
 			delete(a.next.Ports, k)
 			delete(a.next.Metrics, k)
 			delete(a.next.Brokers, k)
 			delete(a.next.Fanout, k)
+			delete(a.next.LogSlots, k)
 			delete(a.next.Gone, k)
 		}
 	}
@@ -226,6 +238,7 @@ func (a *assigner) keepSticky() {
 			}
 		}
 	}
+	a.keepSlots()
 	a.keepBrokers()
 	a.keepBrokerMetrics()
 }
@@ -319,6 +332,12 @@ func (a *assigner) listenPorts(c *Cluster) {
 		}
 		if _, ok := a.next.Ports[key]; ok {
 			continue
+		}
+		if n.Role == RoleLogger {
+			if slot := a.freeSlot(c, n.Instance); slot != 0 {
+				a.next.Ports[key] = Assigned{n.Instance, slot}
+				continue
+			}
 		}
 		for port <= 65535 && (own[port] || a.usedBy(n.Instance, port) != "") {
 			port++

@@ -19,6 +19,7 @@ func (a Assignment) With(cluster string, own Assignment) Assignment {
 	maps.Copy(out.Metrics, own.Metrics)
 	maps.Copy(out.Brokers, own.Brokers)
 	maps.Copy(out.Fanout, own.Fanout)
+	maps.Copy(out.LogSlots, own.LogSlots)
 	maps.Copy(out.Local, own.Local)
 	maps.Copy(out.Revisions, own.Revisions)
 	maps.Copy(out.Gone, own.Gone)
@@ -28,7 +29,7 @@ func (a Assignment) With(cluster string, own Assignment) Assignment {
 // Same reports whether two assignments hold the same.
 func (a Assignment) Same(b Assignment) bool {
 	return maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Metrics, b.Metrics) && maps.Equal(a.Brokers, b.Brokers) &&
-		maps.Equal(a.Fanout, b.Fanout) && maps.Equal(a.Addresses, b.Addresses) && maps.Equal(a.Local, b.Local) &&
+		maps.Equal(a.Fanout, b.Fanout) && maps.EqualFunc(a.LogSlots, b.LogSlots, LogSlots.equal) && maps.Equal(a.Addresses, b.Addresses) && maps.Equal(a.Local, b.Local) &&
 		maps.Equal(a.Revisions, b.Revisions) && maps.Equal(a.Gone, b.Gone)
 }
 
@@ -43,7 +44,7 @@ func belongs(key, cluster string) bool {
 func (a Assignment) filter(keep func(key string) bool) Assignment {
 	return Assignment{
 		Ports: pick(a.Ports, keep), Metrics: pick(a.Metrics, keep), Brokers: pick(a.Brokers, keep), Fanout: pick(a.Fanout, keep),
-		Local: pick(a.Local, keep), Revisions: pick(a.Revisions, keep), Gone: pick(a.Gone, keep),
+		LogSlots: pick(a.LogSlots, keep), Local: pick(a.Local, keep), Revisions: pick(a.Revisions, keep), Gone: pick(a.Gone, keep),
 	}
 }
 

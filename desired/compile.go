@@ -91,6 +91,7 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 	layout := k.layout(c, addr)
 	xpub, xsub := k.endpoints(c, addr)
 	pe := newPeers(layout)
+	slots := k.logEndpoints(c, layout, addr)
 	t := table()
 	byRole := map[Role][]use{}
 	local := map[string]bool{}
@@ -111,6 +112,9 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 		}
 		spec := k.node(c, n, layout, local[n.Instance])
 		spec.XPub, spec.XSub, spec.Curve = xpub, xsub, curve
+		if n.Role != RoleLogger {
+			spec.LogEndpoints = slots
+		}
 		if n.Role == RoleLogger && c.Nodes[i].Port == 0 && k.next.Ports[c.Name+"/"+n.Name].Port == 0 {
 			k.diags = append(k.diags, Diagnostic{
 				File: c.File, Line: n.Line, Severity: Error, Code: "logger-without-port",

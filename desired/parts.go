@@ -87,11 +87,18 @@ func table() []use {
 			return []string{"manager"}
 		}, "nobody says goodbye for the broker's or the manager's predecessor; a node that has known it may take its successor for gone"},
 		{"loggers", senders, BackendZeroMQ, Equal, func(in *nodeInput) []string {
-			if in.spec.Layout.ManagerIsLogger && in.node.Role == RoleManager {
-				return nil // it logs itself
+			if in.spec.Layout.ManagerIsLogger && in.node.Role == RoleManager || in.spec.LogEndpoints != nil {
+				return nil // it logs itself; or see below
 			}
 			return in.peer.loggers
 		}, "connect_log_endpoints is read once (ZeroMQ.cc:523-540)"},
+		{"loggers", senders, BackendZeroMQ, Cover, func(in *nodeInput) []string { return in.spec.LogEndpoints }, "connected to at start; nobody need listen there (logger_slots)"},
+		{"log_immediate", senders, BackendZeroMQ, Equal, func(in *nodeInput) []string {
+			if in.spec.LogEndpoints == nil {
+				return nil
+			}
+			return []string{"yes"}
+		}, "a constant: batches go to loggers that are there, and wait for none"},
 		{"loggers", senders, BackendBroker, Cover, func(in *nodeInput) []string { return in.peer.loggerEndpoints }, "connects once at zeek_init; dead ones are skipped (backend/broker/main.zeek:97-151)"},
 		{"listen", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.peer.listen(in)) }, "bound at start"},
 

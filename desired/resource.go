@@ -114,6 +114,9 @@ type NodeSpec struct {
 	Curve string `json:"curve,omitempty"`
 	// Membership is MembershipLive where it is to follow the table of the cluster's nodes; empty where not.
 	Membership Membership `json:"membership,omitempty"`
+	// LogEndpoints (ADDRESS:PORT, sorted) that a sender of logs connects to, where loggers come and go without restarts: those of
+	// the layout and spare ones. Nil: it connects to those of the layout.
+	LogEndpoints []string `json:"log_endpoints,omitempty"`
 	// Lossless: no high-water marks (lossless = yes).
 	Lossless bool `json:"lossless,omitempty"`
 

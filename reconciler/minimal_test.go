@@ -276,6 +276,30 @@ var minimal = []row{
 		name: "live: add logger", base: live, change: add("logger-2", desired.RoleLogger), // connect_log_endpoints is read once
 		zeromq: "start logger-2, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3", broker: "-",
 	},
+	// Loggers take spare endpoints, which everybody is connected to, and leave them (logger_slots).
+	{name: "slots: add logger", base: slots, change: add("logger-2", desired.RoleLogger), zeromq: "start logger-2", broker: "-"},
+	{
+		name: "slots: remove logger", base: func(c *desired.Cluster) { slots(c); add("logger-2", desired.RoleLogger)(c) },
+		change: remove("logger-2"), zeromq: "stop logger-2", broker: "-",
+	},
+	{name: "slots: rename logger", base: slots, change: rename("logger-1", "logger-9"), zeromq: "start logger-9, stop logger-1", broker: "-"},
+	{
+		name: "slots: more loggers than slots", base: slots, change: func(c *desired.Cluster) {
+			add("logger-2", desired.RoleLogger)(c)
+			add("logger-3", desired.RoleLogger)(c)
+			add("logger-4", desired.RoleLogger)(c)
+		},
+		zeromq: "start logger-2, start logger-3, start logger-4, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3", broker: "-",
+	},
+	{name: "slots: fewer", base: slots, change: func(c *desired.Cluster) { c.Settings.LoggerSlots = 1 }, broker: "-"},
+	{
+		name: "slots: none any more", base: slots, change: func(c *desired.Cluster) { c.Settings.LoggerSlots = 0 },
+		zeromq: "restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3", broker: "-",
+	},
+	{
+		name: "slots: first ones", change: slots,
+		zeromq: "restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3", broker: "-",
+	},
 	{
 		name: "live: a worker on a second host, prepared", base: func(c *desired.Cluster) { live(c); prepared(c) }, change: func(c *desired.Cluster) {
 			c.Nodes = append(c.Nodes, desired.Node{Name: "worker-4", Role: desired.RoleWorker, Instance: "agent-b", Interface: "eth0"})
@@ -301,6 +325,12 @@ var minimal = []row{
 	{name: "max_unavailable, prune_guard, suspend", change: func(c *desired.Cluster) {
 		c.Settings.MaxUnavailable, c.Settings.PruneGuard, c.Settings.Suspend = desired.Quantity{N: 3}, desired.Quantity{N: 50, Percent: true}, true
 	}},
+}
+
+// slots makes room for two more loggers.
+func slots(c *desired.Cluster) {
+	live(c)
+	c.Settings.LoggerSlots = 2
 }
 
 const everybody = "restart logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3"

@@ -230,7 +230,21 @@ func (p *parser) notYet(c *desired.Cluster) {
 		p.rep.error(line, "bad-value", "membership: live needs backend = zeromq", "write membership = restart")
 	}
 	if line, _ := p.ownLine("", "logger_slots"); s.LoggerSlots > 0 {
-		p.rep.warn(line, "logger-slots", "logger_slots is read and not acted on in this version", "loggers that come and go restart those who log to them")
+		loggers := 0
+		for _, n := range c.Nodes {
+			if n.Role == desired.RoleLogger {
+				loggers++
+			}
+		}
+		switch {
+		case !zeromq:
+			p.rep.warn(line, "logger-slots", "logger_slots has no effect with backend = broker", "")
+		case loggers == 0:
+			p.rep.warn(line, "logger-slots", "logger_slots has no effect in a cluster without a logger: its manager logs", "")
+		case loggers == 1:
+			// decisions 35: 920 of 5,060 lines in 3.5 s were lost, and none of 11,530 without.
+			p.rep.warn(line, "logger-slots", "with logger_slots, senders of logs wait for no logger: what is written while the only one is away is lost", "have two loggers, or leave logger_slots away")
+		}
 	}
 	p.broker(c)
 	if line, stated := p.ownLine("archive", ""); stated {

@@ -68,6 +68,7 @@ func TestGolden(t *testing.T) {
 	}{
 		{"zeromq-8.2", "8.2.2", nil},
 		{"live", "8.2.2", live},
+		{"slots", "8.2.2", func(c *desired.Cluster) { live(c); c.Settings.LoggerSlots = 2 }},
 		{"zeromq-8.0", "8.0.10", nil},
 		{"zeromq-8.1", "8.1.1", nil},
 		{"zeromq-9.0", "9.0.0-rc1", nil},

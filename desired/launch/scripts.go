@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 
 	"github.com/zeekrec/zeekrec/desired"
@@ -80,6 +81,13 @@ func nodeScript(r *desired.Resource, v Version, queue, members string) string {
 		if usesIPv6(s) && !v.Before(8, 2) {
 			redef(z+"ipv6", "T") // the default until 8.1
 		}
+		if s.LogEndpoints != nil {
+			b.WriteString("\n# Loggers come and go: batches go to those that are there.\n")
+			redef(z+"log_immediate", "T")
+			if spare := spareEndpoints(s); len(spare) > 0 {
+				fmt.Fprintf(&b, "redef %sconnect_log_endpoints += vector(%s);\n", z, strings.Join(spare, ", "))
+			}
+		}
 		if s.Lossless {
 			// What drops or stops at its mark: events that are published, those that wait for the main loop, and log
 			// writes on both ends. A full XSUB socket drops nothing, but lets the broker's queue grow instead.
@@ -136,6 +144,23 @@ func nodeScript(r *desired.Resource, v Version, queue, members string) string {
 		b.WriteString("};\n")
 	}
 	return b.String()
+}
+
+// spareEndpoints are those that no logger of the layout has, as Zeek strings: Zeek itself adds those of the layout.
+func spareEndpoints(s *desired.NodeSpec) []string {
+	has := map[string]bool{}
+	for _, n := range s.Layout.Nodes {
+		if n.Role == desired.RoleLogger {
+			has[net.JoinHostPort(n.Address, strconv.Itoa(n.Port))] = true
+		}
+	}
+	var out []string
+	for _, e := range s.LogEndpoints {
+		if !has[e] {
+			out = append(out, quote("tcp://"+e))
+		}
+	}
+	return out
 }
 
 // addressOf a node in the layout.
