@@ -186,7 +186,7 @@ func (d *differ) decide(w *desired.Resource, o *observed.Resource) (Action, bool
 	}
 	if len(a.Reasons) > 0 {
 		a.Kind, a.Disruptive = desired.Restart, runs
-		a.Costs = mayServe(o)
+		a.Costs, a.Shares = mayServe(o), shares(o, w.Instance)
 		if o.Incarnation == 0 && !runs { // told, and never started
 			a.Kind = desired.Start
 		}
@@ -278,8 +278,17 @@ func (d *differ) mayRunElsewhere(a *Action, others []sighting) string {
 func (d *differ) moveAway(s sighting, to string) Action {
 	a := stop(s)
 	a.Reasons = []Reason{{Field: "instance", From: s.at, To: to}}
-	a.Costs = mayServe(s.Resource)
+	a.Costs, a.Shares = mayServe(s.Resource), shares(s.Resource, s.at)
 	return a
+}
+
+// shares names the packets that a running worker shares with others of its fan-out group: when one leaves, the kernel gives its
+// flows to those who are left (packet(7), PACKET_FANOUT).
+func shares(o *observed.Resource, at string) string {
+	if len(o.Parts["fanout"]) == 0 {
+		return ""
+	}
+	return at + " " + strings.Join(o.Parts["fanout"], " ")
 }
 
 // unwanted decides what is to be done with what is seen where it is not wanted.

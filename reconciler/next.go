@@ -1,6 +1,10 @@
 package reconciler
 
-import "github.com/zeekrec/zeekrec/desired"
+import (
+	"cmp"
+
+	"github.com/zeekrec/zeekrec/desired"
+)
 
 // Progress is what a rollout has done and not yet seen through. The engine keeps it, by key of the
 // resource, and keeps it across a revision that supersedes the running one.
@@ -19,8 +23,9 @@ type Progress struct {
 
 // Acted is what Next has to know of an action that was sent.
 type Acted struct {
-	Role  desired.Role
-	Costs bool
+	Role   desired.Role
+	Costs  bool
+	Shares string
 }
 
 // Sent records that an action is on its way.
@@ -29,7 +34,8 @@ func (p *Progress) Sent(a *Action) {
 		p.InFlight = map[string]Acted{}
 	}
 	// What was taken down before and never settled is still down on our account.
-	p.InFlight[a.Resource] = Acted{Role: a.Role, Costs: a.Costs || p.Unsettled[a.Resource].Costs}
+	was := p.Unsettled[a.Resource]
+	p.InFlight[a.Resource] = Acted{Role: a.Role, Costs: a.Costs || was.Costs, Shares: cmp.Or(a.Shares, was.Shares)}
 }
 
 // Seen records that the effect of what was sent shows in a report.
@@ -58,15 +64,15 @@ func (p *Progress) Settled(key string) { delete(p.Unsettled, key) }
 //   - something acted on before is not settled, unless the plan acts on it again: then nothing is to be
 //     learned from waiting for it.
 //
-// Independent of the waves, a restart waits while as many of its role as Limits allow have been taken
-// down by this rollout, or the one before, and are not settled. Where that leaves nothing of the first
+// Independent of the waves, a restart waits while as many of its role as Limits allow, or one with which it shares the packets of an
+// interface, have been taken down by this rollout, or the one before, and are not settled. Where that leaves nothing of the first
 // wave, what brings those back goes ahead of its own wave. A wave of which a part could not be sent
 // is completed when what was sent has settled.
 func Next(p *ClusterPlan, pr Progress) []Action {
 	if p.Held != nil || len(p.Actions) == 0 || len(pr.InFlight) > 0 {
 		return nil
 	}
-	down := map[desired.Role]int{}
+	down, sharing := map[desired.Role]int{}, map[string]bool{}
 	if len(pr.Unsettled) > 0 {
 		again := make(map[string]bool, len(p.Actions)) // acted on again: does it come back?
 		for i := range p.Actions {
@@ -80,6 +86,7 @@ func Next(p *ClusterPlan, pr Progress) []Action {
 			}
 			if a.Costs && back {
 				down[a.Role]++
+				sharing[a.Shares] = true
 			}
 		}
 	}
@@ -90,10 +97,11 @@ func Next(p *ClusterPlan, pr Progress) []Action {
 			break
 		}
 		if prior, mine := pr.Unsettled[a.Resource]; a.Costs && (!mine || !prior.Costs) {
-			if down[a.Role] >= max(1, p.Limits[a.Role]) {
+			if down[a.Role] >= max(1, p.Limits[a.Role]) || a.Shares != "" && sharing[a.Shares] {
 				continue
 			}
 			down[a.Role]++
+			sharing[a.Shares] = true
 		}
 		out = append(out, *a)
 	}

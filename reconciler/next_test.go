@@ -21,6 +21,11 @@ func TestNext(t *testing.T) {
 		}
 		return m
 	}
+	share := func(wave int, name, what string) reconciler.Action {
+		a := act(wave, desired.Restart, name, true)
+		a.Shares = what
+		return a
+	}
 	follows := act(2, desired.Start, "w9", false)
 	follows.Follows = true
 	for _, tt := range []struct {
@@ -40,6 +45,9 @@ func TestNext(t *testing.T) {
 			plan: []reconciler.Action{act(1, desired.Restart, "w1", true), act(2, desired.Start, "w8", false), act(2, desired.Start, "w9", false)}, want: []string{"w8", "w9"}},
 		{name: "but not what has to follow", pr: reconciler.Progress{Unsettled: acted(true, "w8", "w9")},
 			plan: []reconciler.Action{act(1, desired.Restart, "w1", true), act(2, desired.Start, "w8", false), follows}, want: []string{"w8"}},
+		{name: "one of those who share an interface is down", pr: reconciler.Progress{Unsettled: map[string]reconciler.Acted{"w1": {Role: W, Costs: true, Shares: "a 24"}}},
+			plan: []reconciler.Action{share(1, "w2", "a 24"), share(1, "w3", "a 25"), act(2, desired.Start, "w1", false)}, want: []string{"w3"}},
+		{name: "those who share an interface, one at a time", plan: []reconciler.Action{share(1, "w1", "a 24"), share(1, "w2", "a 24")}, want: []string{"w1"}},
 		{name: "held", plan: plan, held: true},
 		{name: "empty", plan: nil},
 	} {

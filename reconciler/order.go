@@ -14,7 +14,8 @@ import (
 //	            and the stops that free a port which something in this plan needs.
 //	then        the roles in their start order. In each: first whatever is new or broken, all at once,
 //	            since that costs nobody anything and shows whether the revision is any good; then the
-//	            restarts of healthy nodes, in chunks of max_unavailable. What moves to another instance is
+//	            restarts of healthy nodes, in chunks of max_unavailable, no two of a chunk among those who
+//	            share the packets of an interface. What moves to another instance is
 //	            stopped there in the wave of its chunk, and started in a wave of its own after that.
 //	last        stops, in the reverse order of roles: nothing is given up before its successor is healthy.
 //
@@ -35,6 +36,16 @@ type item struct {
 	rank    int // of the role, or of the first role that needs what it frees
 	depth   int // longest chain of needs within the rank
 	slot    int // place within the rank: 0 costs nobody anything, then the chunks
+}
+
+// shares names the packets that what it takes down shares with others.
+func (it *item) shares() string {
+	for i := range it.first {
+		if it.first[i].Shares != "" {
+			return it.first[i].Shares
+		}
+	}
+	return it.Shares
 }
 
 // sortItems by role, then by name: the order in which everything that follows looks at them.
@@ -206,6 +217,7 @@ func (w *waves) addRank(items []item, group []*item, limits map[desired.Role]int
 	})
 	taken := map[desired.Role][]int{} // by slot
 	open := map[desired.Role]int{}    // the first slot with room
+	shared := map[string]map[int]bool{}
 	top := 0
 	for _, it := range group {
 		for _, j := range it.needs {
@@ -220,13 +232,20 @@ func (w *waves) addRank(items []item, group []*item, limits map[desired.Role]int
 			for len(t) <= it.slot {
 				t = append(t, 0)
 			}
-			for t[it.slot] >= limit {
+			shares := it.shares()
+			for t[it.slot] >= limit || shares != "" && shared[shares][it.slot] {
 				it.slot++
 				if len(t) == it.slot {
 					t = append(t, 0)
 				}
 			}
 			t[it.slot]++
+			if shares != "" {
+				if shared[shares] == nil {
+					shared[shares] = map[int]bool{}
+				}
+				shared[shares][it.slot] = true
+			}
 			taken[it.Role] = t
 			for s := max(1, open[it.Role]); s < len(t) && t[s] >= limit; s++ {
 				open[it.Role] = s + 1

@@ -99,6 +99,11 @@ func TestWaves(t *testing.T) {
 		{"a knot is cut", one, []step{{"w1", W, "metrics=:1", "metrics=:2", false}, {"w2", W, "metrics=:2", "metrics=:1", false}},
 			[]string{"stop w1", "restart w2", "start w1"}},
 		{"a port that nobody gives up", one, []step{{"m", M, "", "listen=:1", false}, {"w", W, "metrics=:1", "metrics=:1", false}}, []string{"dmz/m waits: port 1 is in use by dmz/w"}},
+		// Those who share the packets of an interface go one at a time.
+		{"fan-out", desired.Quantity{N: 3}, []step{
+			{"w1", W, "fanout=24 x=1", "fanout=24 x=2", false}, {"w2", W, "fanout=24 x=1", "fanout=24 x=2", false}, {"w3", W, "fanout=25 x=1", "fanout=25 x=2", false},
+			{"w4", W, "fanout=24 x=1", "fanout=24 x=2", true}, {"w5", W, "x=1", "x=2", false},
+		}, []string{"restart w4", "restart w1, restart w3, restart w5", "restart w2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, waves(t, tt.limit, tt.steps...)); diff != "" {

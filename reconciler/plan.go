@@ -79,6 +79,9 @@ type Action struct {
 	// Costs says that it takes down a resource that is healthy, or may be by then, and is to come back:
 	// that counts against max_unavailable.
 	Costs bool `json:"-"`
+	// Shares names what packets the resource shares with others while it runs (fan-out of an interface): of those
+	// who share, one is taken down at a time, whatever max_unavailable says. Empty: it shares none.
+	Shares string `json:"-"`
 	// Follows says that it can only be done after an earlier action of the same plan: one that frees a
 	// port for it, or that stops the resource where it ran before.
 	Follows bool `json:"-"`

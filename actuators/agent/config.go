@@ -46,6 +46,7 @@ type Config struct {
 type Timings struct {
 	StartDeadline time.Duration // to become ready: 60 s
 	StopDeadline  time.Duration // after TERM, before KILL: 60 s
+	Finish        time.Duration // for a logger to write what was sent to it, before TERM: 5 s
 	Poll          time.Duration // of the status file during a start, and of a broker while nodes join it: 100 ms
 	Tick          time.Duration // of interfaces, causes of failure, outputs and brokers: 1 s
 	Ping          time.Duration // nodes are asked for a sign of life: 3 s; they have 5/6 of it to answer
@@ -70,7 +71,7 @@ func (t Timings) withDefaults() Timings {
 		to    *time.Duration
 		value time.Duration
 	}{
-		{&t.StartDeadline, time.Minute}, {&t.StopDeadline, time.Minute},
+		{&t.StartDeadline, time.Minute}, {&t.StopDeadline, time.Minute}, {&t.Finish, 5 * time.Second},
 		{&t.Poll, 100 * time.Millisecond}, {&t.Tick, time.Second},
 		{&t.Ping, 3 * time.Second}, {&t.Silent, 8 * time.Second},
 		{&t.BackoffStep, time.Second}, {&t.BackoffMax, time.Minute},

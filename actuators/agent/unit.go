@@ -96,6 +96,7 @@ func (u *unit) loop(ctx context.Context) {
 		}
 	}()
 	u.openBroker(ctx) // to one that was found again
+	u.reopenDoor()
 	u.answers.Store(u.hasAnswers())
 	u.tellMembers()
 	if u.first != "" {
@@ -167,7 +168,7 @@ func (u *unit) feed(ctx context.Context, t trigger, f *fault) {
 				return
 			}
 		case terminate:
-			u.signal(unix.SIGTERM)
+			u.terminate(ctx, was == running)
 		case kill:
 			u.signal(unix.SIGKILL)
 		case crashed:

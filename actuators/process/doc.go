@@ -17,6 +17,10 @@
 //	}
 //	h, err := p.Go(ctx)             // runs
 //
+// # Finishing
+//
+// [CloseDoor] ends a process that collects what others send, as a Zeek logger does, without losing what is on its way. See there.
+//
 // # Invariants
 //
 //   - The lock of a node's folder is an open descriptor that the program inherits: it is held exactly as

@@ -46,6 +46,8 @@ func program(args []string) {
 			var n int
 			fmt.Sscan(arg, &n)
 			os.Exit(n)
+		case "collect":
+			collect()
 		case "child":
 			// Inherits the lock's descriptor, as a command that Zeek runs does.
 			c := exec.Command("/proc/self/exe", "program", arg, "say=child", "wait")
