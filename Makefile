@@ -10,7 +10,7 @@ PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/...
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 DEMO_STATE ?= $(CURDIR)/$(BIN)/demo-state
 
-.PHONY: help build standin demo test race fuzz bench bench-broker lint e2e arrows clean
+.PHONY: help build standin demo test race fuzz bench bench-broker lint e2e table arrows clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench-broker: build ## the broker beside libzmq's proxy on one load; ARGS=--quic
 
 e2e: build standin ## the long proof: with a real Zeek where there is one, and by the clock
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2E' ./cmd/zeekrec
+
+table: ## try every row of the table of minimal restarts with Zeek, and write desired/MINIMAL.md
+	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2ETable' ./cmd/zeekrec -update-table
 
 lint: ## golangci-lint, gofmt and go vet
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }

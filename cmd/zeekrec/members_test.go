@@ -32,6 +32,10 @@ type community struct {
 	*rig
 	workers map[string]string
 	proxies []string
+	// loggers besides logger-1, for which there is room.
+	loggers []string
+	// changed is a further line of worker-2.
+	changed string
 }
 
 func newCommunity(t *testing.T) *community {
@@ -64,8 +68,14 @@ func (c *community) has(workers, proxies []string) time.Time {
 		if c.netns != "" {
 			c.workers[w] = "interface = zr0\n"
 		}
+		if w == "worker-2" {
+			c.workers[w] += c.changed
+		}
 	}
-	all := "scripts = local members\nprune_guard = 100%\n"
+	all := "scripts = local members\nprune_guard = 100%\nlogger_slots = 2\n"
+	for _, l := range c.loggers {
+		all += fmt.Sprintf("\n[%s]\nrole = logger\n", l)
+	}
 	for _, p := range proxies {
 		all += fmt.Sprintf("\n[%s]\nrole = proxy\n", p)
 	}
@@ -202,15 +212,30 @@ func (c *community) noErrors() {
 	}
 }
 
-// logged waits until the logger has what a node wrote.
-func (c *community) logged(node string, logger int) {
+// logs waits until loggers have what a node writes from now on.
+func (c *community) logs(node string) {
 	c.t.Helper()
+	if node == "broker" {
+		return
+	}
+	since := time.Now()
 	c.eventually("logs of "+node+" arrive", waitLong, func() error {
-		b, err := os.ReadFile(c.path("state", "clusters", "dmz", "nodes", "logger-1", "work", "members.log"))
-		if err == nil && !strings.Contains(string(b), "\t"+node+"\n") {
-			err = errors.New("there is nothing of it")
+		files, err := filepath.Glob(c.path("state", "clusters", "dmz", "nodes", "logger-*", "work", "members.log"))
+		if err != nil {
+			return err
 		}
-		return err
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				return err
+			}
+			for l := range strings.Lines(string(b)) {
+				if at, who, _ := strings.Cut(strings.TrimSpace(l), "\t"); who == node && stamp(at).After(since) {
+					return nil
+				}
+			}
+		}
+		return errors.New("there is nothing new of it")
 	})
 }
 
@@ -244,7 +269,7 @@ func TestLiveMembership(t *testing.T) {
 	if manager > 2*time.Second+membersSlack {
 		t.Errorf("the manager counts it after %s", manager)
 	}
-	c.logged("worker-3", now["logger-1"])
+	c.logs("worker-3")
 
 	before = c.settled("")
 	saved = c.has([]string{"worker-1", "worker-2", "worker-3"}, []string{"proxy-2"})
@@ -278,16 +303,28 @@ func TestLiveMembership(t *testing.T) {
 	t.Logf("a worker less: all know it %s after the file was saved", c.know(now).Sub(saved).Round(time.Millisecond))
 	c.noErrors()
 
-	c.randomly(t)
+	c.randomly(t, 12)
 }
 
-// randomly changes the members, often before the change before is done, and compares what all know then with what they know
-// when they are started afresh.
-func (c *community) randomly(t *testing.T) {
+// TestE2EChanges is the same a hundred times.
+func TestE2EChanges(t *testing.T) {
+	if os.Getenv("ZEEKREC_E2E") == "" {
+		t.Skip("takes minutes: make e2e")
+	}
+	c := newCommunity(t)
+	c.has([]string{"worker-1", "worker-2"}, nil)
+	c.start()
+	c.settled("")
+	c.randomly(t, 100)
+}
+
+// randomly changes the members, often before the change before is done, and now and then what worker-2 is started with, and
+// compares what all know then with what they know when they are started afresh.
+func (c *community) randomly(t *testing.T, changes int) {
 	const seed = 7
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	before := pids(c.settled(""))
-	for i := range 12 {
+	for i := range changes {
 		pick := func(from ...string) (out []string) {
 			for _, n := range from {
 				if rnd.IntN(2) == 0 {
@@ -296,12 +333,17 @@ func (c *community) randomly(t *testing.T) {
 			}
 			return out
 		}
+		c.loggers = pick("logger-2", "logger-3")
+		if rnd.IntN(4) == 0 {
+			c.changed = fmt.Sprintf("env = A=%d\n", i)
+		}
 		c.has(append(pick("worker-3", "worker-4", "worker-5"), "worker-1", "worker-2"), pick("proxy-2", "proxy-3"))
 		if i%3 == 2 {
 			c.settled("")
 		}
 		time.Sleep(time.Duration(rnd.IntN(1500)) * time.Millisecond) // the pace of whoever saves
 	}
+	c.loggers = []string{"logger-3"}
 	c.has([]string{"worker-1", "worker-2", "worker-4", "worker-6"}, []string{"proxy-3"})
 	now := pids(c.cluster("the last change is done", waitLong, func(s engine.ClusterStatus) error {
 		if pids(s)["worker-6"] == 0 || !s.Synced || !s.Healthy {
@@ -311,7 +353,10 @@ func (c *community) randomly(t *testing.T) {
 	}))
 	c.know(now)
 	c.agree(now, time.Now())
-	for _, n := range []string{"broker", "logger-1", "manager", "proxy-1", "worker-1", "worker-2"} {
+	for n := range now {
+		c.logs(n)
+	}
+	for _, n := range []string{"broker", "logger-1", "manager", "proxy-1", "worker-1"} {
 		if now[n] != before[n] {
 			t.Errorf("%s was disturbed", n)
 		}
