@@ -170,6 +170,9 @@ func TestStress(t *testing.T) {
 			return
 		}
 		for _, cf := range u.Snapshot.Files {
+			if e, ok := errors.AsType[*Error](cf.Err); ok && e.Kind == Busy {
+				continue // it says so, and nobody acts on it
+			}
 			if cf.Err != nil || !isWhole(cf.Data) {
 				t.Errorf("acted on a half of %s: %v\n%s", cf.Name, cf.Err, cf.Data)
 			}
