@@ -515,6 +515,19 @@ func TestStopAllGoesWorkersFirst(t *testing.T) {
 	})
 }
 
+// A person's stop of a cluster loses no log lines either.
+func TestHoldGoesWorkersFirst(t *testing.T) {
+	run(t, func(b *bench) {
+		b.see(map[string]string{"dmz": "manager logger-1 worker-1 worker-2"})
+		b.hosts.took()
+		if err := b.e.Hold(b.ctx, []string{"dmz"}, "cable work", "ann", time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		b.want("orders", b.hosts.took(), "stop dmz/worker-1, stop dmz/worker-2, stop dmz/manager, stop dmz/logger-1")
+	})
+}
+
 // TestAnotherSource finds what runs to be orphaned, whatever it is told: no revision of it ever had that.
 func TestAnotherSource(t *testing.T) {
 	run(t, func(b *bench) {

@@ -309,11 +309,25 @@ func (e *Engine) mayRevert(ctx context.Context, h *History) bool {
 	return c != nil && c.Settings.AutoRevert
 }
 
-// sendHolds sends the stops that a person asked for: they wait for no preflight, no wave and no suspension.
+// sendHolds sends the stops that a person asked for: they wait for no preflight and no suspension, and for other stops of
+// their kind alone. Who sends logs or events goes before who takes them, or the last ones would be lost (decisions 17).
 func (e *Engine) sendHolds(ctx context.Context, name string, w *work, plan *reconciler.ClusterPlan, v *view) {
+	wave := 0
 	for _, a := range plan.Actions {
-		_, flying := w.progress.InFlight[a.Resource]
-		if a.Kind == desired.Stop && a.Hold != "" && !flying {
+		if a.Kind != desired.Stop || a.Hold == "" {
+			continue
+		}
+		// One that does not end holds up the others no longer than it should have taken.
+		if sent := w.acts[a.Resource]; sent != nil && v.now.After(sent.first.Add(e.timings.Stop)) {
+			continue
+		}
+		if wave == 0 {
+			wave = a.Wave
+		}
+		if a.Wave != wave {
+			return
+		}
+		if _, flying := w.progress.InFlight[a.Resource]; !flying {
 			e.send(ctx, name, w, a, v)
 		}
 	}

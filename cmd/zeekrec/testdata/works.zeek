@@ -49,17 +49,6 @@ event Works::beat()
 event Works::hosts()
 	{
 	SumStats::observe("works", SumStats::Key($str="all"), SumStats::Observation($str=Cluster::node));
-
-	local round = double_to_count(time_to_double(current_time()) / 2) % 65536;
-	local i = 1;
-
-	while ( i <= 10 )
-		{
-		event Known::host_found(Known::HostsInfo($ts=current_time(),
-			$host=count_to_v4_addr(167772160 + round * 256 + i)));
-		++i;
-		}
-
 	schedule 200msec { Works::hosts() };
 	}
 
@@ -89,4 +78,20 @@ event zeek_init() &priority=-30
 event zeek_done()
 	{
 	note(fmt("done %d", written));
+	}
+
+# known-hosts keeps its own event to itself.
+module Known;
+
+event Works::hosts()
+	{
+	local round = double_to_count(time_to_double(current_time()) / 2) % 65536;
+	local i = 1;
+
+	while ( i <= 10 )
+		{
+		event Known::host_found(Known::HostsInfo($ts=current_time(),
+			$host=count_to_v4_addr(167772160 + round * 256 + i)));
+		++i;
+		}
 	}
