@@ -215,7 +215,7 @@ func (r *rig) eventually(what string, wait time.Duration, ok func() error) {
 // settled is synced and healthy, at another revision than before.
 func (r *rig) settled(before string) engine.ClusterStatus {
 	r.t.Helper()
-	return r.cluster("the cluster is synced and healthy", 60*time.Second, func(c engine.ClusterStatus) error {
+	return r.cluster("the cluster is synced and healthy", 3*waitLong, func(c engine.ClusterStatus) error {
 		if !c.Synced || !c.Healthy || c.Revision.Running == before {
 			return fmt.Errorf("synced %t, healthy %t, running %s (was %s), reason %q", c.Synced, c.Healthy, c.Revision.Running, before, c.Reason)
 		}
