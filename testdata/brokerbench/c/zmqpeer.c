@@ -8,11 +8,12 @@
  *
  * and any of them: [--shared FILE]
  *
- * pub has N XPUB sockets, each in a thread of its own, which send messages of 4 frames: topic, sender's id,
+ * pub has N XPUB sockets, each in a thread of its own and with a context of its own, as each node has one: what libzmq does in the
+ * background (one thread for each context) is not shared. They send messages of 4 frames: topic, sender's id,
  * broker-bin-v1, payload. With --spread K the messages of a publisher go to T.0. to T.K-1. in turn. It never loses a
  * message: a send waits while the queue is full. It says "ready" when each of them knows M subscribers.
  *
- * sub has N XSUB sockets, each in a thread of its own. Subscriber i is subscribed to T, or to T.(i mod K)., and then to
+ * sub has N XSUB sockets, likewise. Subscriber i is subscribed to T, or to T.(i mod K)., and then to
  * bench.ready.i., by which publishers count. It checks the order and looks for gaps.
  *
  * storm has N XSUB sockets in one thread, which can all be closed and opened again at once.
@@ -93,7 +94,6 @@ static struct options options;
 static struct peer peers[MAX_SOCKETS];
 static struct told *told; /* of each subscriber, NULL: nobody asks */
 static _Atomic uint64_t claimed;
-static void *context;
 static _Atomic int64_t wanted_rate = -1;
 static _Atomic int ready_peers;
 
@@ -122,7 +122,16 @@ static void say_ready(void)
 		printf("ready\n");
 }
 
-static void *open_socket(int type)
+static void *new_context(void)
+{
+	void *context = zmq_ctx_new();
+	if (context == NULL)
+		fail("make a context");
+	check(zmq_ctx_set(context, ZMQ_MAX_SOCKETS, 2 * MAX_SOCKETS), "allow for more sockets");
+	return context;
+}
+
+static void *open_socket(void *context, int type)
 {
 	void *socket = zmq_socket(context, type);
 	if (socket == NULL)
@@ -240,7 +249,7 @@ static void *publisher(void *arg)
 {
 	struct publisher p = {.peer = arg};
 	bool seen[MAX_SOCKETS] = {false};
-	p.peer->socket = open_socket(ZMQ_XPUB);
+	p.peer->socket = open_socket(new_context(), ZMQ_XPUB);
 	p.turn = options.spread > 0 ? p.peer->index % options.spread : 0;
 	for (int t = 0; t < (options.spread > 0 ? options.spread : 1); t++)
 		topic_name(p.topics[t], sizeof p.topics[t], t);
@@ -344,7 +353,7 @@ static void *subscriber(void *arg)
 	peer->next = calloc((size_t)MAX_SOCKETS * (size_t)topics, sizeof *peer->next);
 	if (peer->next == NULL)
 		fail("allocate");
-	peer->socket = open_socket(ZMQ_XSUB);
+	peer->socket = open_socket(new_context(), ZMQ_XSUB);
 	char topic[256];
 	topic_name(topic, sizeof topic, options.spread > 0 ? peer->index % options.spread : 0);
 	subscribe(peer->socket, topic);
@@ -395,8 +404,9 @@ static void *storm(void *arg)
 	uint64_t from = now_ns();
 	int missing = options.count;
 	bool first = true;
+	void *context = new_context();
 	for (int i = 0; i < options.count; i++) {
-		items[i] = (zmq_pollitem_t){.socket = open_socket(ZMQ_XSUB), .events = ZMQ_POLLIN};
+		items[i] = (zmq_pollitem_t){.socket = open_socket(context, ZMQ_XSUB), .events = ZMQ_POLLIN};
 		subscribe(items[i].socket, options.topic);
 	}
 	for (;;) {
@@ -407,7 +417,7 @@ static void *storm(void *arg)
 			for (int i = 0; i < options.count; i++)
 				zmq_close(items[i].socket);
 			for (int i = 0; i < options.count; i++) {
-				items[i].socket = open_socket(ZMQ_XSUB);
+				items[i].socket = open_socket(context, ZMQ_XSUB);
 				subscribe(items[i].socket, options.topic);
 			}
 		}
@@ -567,10 +577,6 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 1 << 16);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_TIMERSLACK, 1UL);
-	context = zmq_ctx_new();
-	if (context == NULL)
-		fail("make a context");
-	check(zmq_ctx_set(context, ZMQ_MAX_SOCKETS, 2 * MAX_SOCKETS), "allow for more sockets");
 	void *(*work)(void *) = strcmp(mode, "pub") == 0 ? publisher : strcmp(mode, "sub") == 0 ? subscriber : storm;
 	int threads = work == storm ? 1 : options.count;
 	for (int i = 0; i < threads; i++) {
