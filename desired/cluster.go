@@ -17,6 +17,11 @@ const (
 	RoleArchiver Role = "archiver"
 )
 
+// RestartHungDefault is for how long a node may give no sign of life before it is restarted, where its cluster does not say. A
+// sensor that hangs sees nothing until somebody looks, so it is healed like one that crashed. A whole minute, since a node may be
+// busy for many seconds, with a large table that it reads for example, and would lose for nothing what it has in memory.
+const RestartHungDefault = time.Minute
+
 // Rank is the place of the role in the start order; stops go the other way round.
 // Roles that may be started together have the same rank. Unknown roles come last.
 func (r Role) Rank() int {
@@ -105,6 +110,8 @@ type Settings struct {
 	Membership     Membership
 	LoggerSlots    int
 	ZeekUpgrade    string // "manual" or "rolling"
+	// RestartHung is for how long a node may give no sign of life before it is restarted; negative: it never is.
+	RestartHung    time.Duration
 	PruneGuard     Quantity
 	AutoRevert     bool
 	Address        string // of this cluster's instance, where only one is involved

@@ -223,6 +223,12 @@ func (k *compiler) node(c *Cluster, n *Node, layout Layout, local bool) *NodeSpe
 	if spec.ZeekUpgrade == "manual" {
 		spec.ZeekUpgrade = ""
 	}
+	switch h := s.RestartHung; {
+	case h < 0:
+		spec.HungSeconds = -1
+	case h != RestartHungDefault:
+		spec.HungSeconds = int(h / time.Second)
+	}
 	if s.Backend == BackendZeroMQ && s.Membership == MembershipLive {
 		spec.Membership = MembershipLive
 	}

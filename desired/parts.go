@@ -147,6 +147,7 @@ func table() []use {
 		{"nice", nil, "", Live, func(in *nodeInput) []string { return number(in.spec.Nice) }, "setpriority per thread"},
 		{"open_files", nil, "", Live, func(in *nodeInput) []string { return number(int(in.spec.OpenFiles)) }, "prlimit"},
 		{"zeek_upgrade", nil, "", Live, func(in *nodeInput) []string { return nonEmpty(in.spec.ZeekUpgrade) }, "zeekrec's own"},
+		{"restart_hung", nil, BackendZeroMQ, Live, func(in *nodeInput) []string { return number(in.spec.HungSeconds) }, "zeekrec's own"},
 	}
 }
 

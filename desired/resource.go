@@ -145,6 +145,8 @@ type NodeSpec struct {
 
 	// ZeekUpgrade is "rolling" where a new binary at the same path is to be rolled out.
 	ZeekUpgrade string `json:"zeek_upgrade,omitempty"`
+	// HungSeconds it may give no sign of life before it is restarted; 0: the default, a minute; negative: it never is.
+	HungSeconds int `json:"hung_seconds,omitempty"`
 }
 
 // BrokerSpec is what a cluster's ZeroMQ broker is started from, and told while it runs.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zeekrec/zeekrec/actuators/vitals"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/desired/launch"
 	"github.com/zeekrec/zeekrec/observed"
@@ -41,8 +42,9 @@ type brokerLink struct {
 	pulse pulse // of the members
 
 	// Owned by the goroutine.
-	told int // number of the last ending that it heard of
-	owed []ending
+	told    int // number of the last ending that it heard of
+	owed    []ending
+	dropped vitals.Window
 
 	mu    sync.Mutex
 	wish  *desired.BrokerSpec // what it is still to be told; nil: nothing. Nobody changes it.
@@ -56,6 +58,7 @@ type brokerState struct {
 	members  []observed.Member // nil: it does not answer
 	silent   string            // why it does not answer
 	untold   string            // why it has not taken what it is told; empty: it has
+	dropping string            // what it has dropped lately; empty: nothing
 }
 
 // trouble is why the broker is not what it should be; empty: it is.
@@ -122,7 +125,7 @@ func (l *brokerLink) run(ctx context.Context) {
 }
 
 func (s *brokerState) same(o *brokerState) bool {
-	return s.version == o.version && s.silent == o.silent && s.untold == o.untold &&
+	return s.version == o.version && s.silent == o.silent && s.untold == o.untold && s.dropping == o.dropping &&
 		(s.members == nil) == (o.members == nil) && slices.Equal(s.members, o.members)
 }
 
@@ -195,9 +198,17 @@ func (l *brokerLink) ask(ctx context.Context) {
 	if err == nil && s.PID != 0 && s.PID != l.pid {
 		err = fmt.Errorf("process %d answers in its place", s.PID)
 	}
+	now := l.agent.cfg.Now()
+	if err == nil {
+		l.dropped.Add(now, s.Dropped)
+	}
+	dropping := ""
+	if n, _ := l.dropped.Sum(now); n > 0 {
+		dropping = "has dropped " + about(n, "message") + " in the last minute, since nodes do not keep up"
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.agent.cfg.Now()
+	l.state.dropping = dropping
 	switch {
 	case err == nil:
 		l.state.answered, l.state.version, l.state.silent = now, s.Version, ""

@@ -30,6 +30,8 @@ type BrokerStatus struct {
 	Version string // of zeekrec
 	PID     int    // 0 where it does not say
 	Members []observed.Member
+	// Dropped messages since it began, because the queues of those that they were for were full.
+	Dropped uint64
 }
 
 // Bounds of what is told of processes that ended.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/zeekrec/zeekrec/actuators/vitals"
 	"github.com/zeekrec/zeekrec/desired"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	Timings Timings          // zero fields get their defaults
 	// Interfaces lists the network interfaces; nil: those of the machine.
 	Interfaces func() ([]net.Interface, error)
+	// Scrape asks the telemetry of a process at ADDRESS:PORT; nil: vitals.Scrape.
+	Scrape func(ctx context.Context, address string) (vitals.Counters, error)
 	// AskZeek returns what a zeek binary says of itself; nil: it is run.
 	AskZeek func(ctx context.Context, path string) desired.ZeekFacts
 }
@@ -51,6 +54,8 @@ type Timings struct {
 	Tick          time.Duration // of interfaces, causes of failure, outputs and brokers: 1 s
 	Ping          time.Duration // nodes are asked for a sign of life: 3 s; they have 5/6 of it to answer
 	Silent        time.Duration // a node that gives none for so long does not answer: 8 s
+
+	Examine time.Duration // how processes fare: 10 s
 
 	BackoffStep time.Duration // the first pause that is not none: 1 s; it doubles
 	BackoffMax  time.Duration // 60 s
@@ -73,7 +78,7 @@ func (t Timings) withDefaults() Timings {
 	}{
 		{&t.StartDeadline, time.Minute}, {&t.StopDeadline, time.Minute}, {&t.Finish, 5 * time.Second},
 		{&t.Poll, 100 * time.Millisecond}, {&t.Tick, time.Second},
-		{&t.Ping, 3 * time.Second}, {&t.Silent, 8 * time.Second},
+		{&t.Ping, 3 * time.Second}, {&t.Silent, 8 * time.Second}, {&t.Examine, 10 * time.Second},
 		{&t.BackoffStep, time.Second}, {&t.BackoffMax, time.Minute},
 		{&t.CrashReset, time.Minute}, {&t.CrashWindow, time.Minute}, {&t.RetryFailed, 5 * time.Minute},
 		{&t.Scan, 5 * time.Second}, {&t.Sweep, time.Hour}, {&t.Check, time.Minute}, {&t.Leftovers, 2 * time.Second},
@@ -119,6 +124,9 @@ func (c *Config) complete() error {
 	}
 	if c.Interfaces == nil {
 		c.Interfaces = net.Interfaces
+	}
+	if c.Scrape == nil {
+		c.Scrape = vitals.Scrape
 	}
 	if c.AskZeek == nil {
 		c.AskZeek = askZeek

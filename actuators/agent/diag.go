@@ -73,6 +73,14 @@ func (a *Agent) Diag(cluster, name string) (map[string][]byte, error) {
 	}
 	events := slices.DeleteFunc(a.Report().Events, func(e observed.Event) bool { return e.Resource != cluster+"/"+name })
 	d.json("events.json", events, nil)
+	if u := a.supervised(cluster + "/" + name); u != nil {
+		degraded, notes := u.condition.says()
+		d.json("condition.json", struct {
+			Rates    Rates    `json:"rates"`
+			Degraded []string `json:"degraded"`
+			Notes    []string `json:"notes"`
+		}{u.condition.current(), degraded, notes}, nil)
+	}
 	if last == nil {
 		return d, nil
 	}

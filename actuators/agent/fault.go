@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,7 @@ const (
 	faultDisk       faultKind = "disk"
 	faultStart      faultKind = "start"   // it could not be started at all
 	faultTimeout    faultKind = "timeout" // not ready in time
+	faultHung       faultKind = "hung"    // it lived, and did not answer
 	faultOther      faultKind = "other"
 )
 
@@ -38,6 +40,8 @@ type fault struct {
 	Permanent bool
 	// Tail are the last lines that it wrote.
 	Tail []string
+	// Since is when it ceased to work, of faultHung.
+	Since time.Time
 }
 
 // symptom is one row of the table of what Zeek says before it exits with status 1 (decisions 32):

@@ -30,6 +30,7 @@ const (
 	halt        trigger = "halt"         // it is told to stop
 	again       trigger = "again"        // it is told to be started afresh
 	replace     trigger = "replace"      // its process is of no use any more: healing
+	hung        trigger = "hung"         // its process lives, and does nothing any more: healing
 	unready     trigger = "unready"      // adopted, and not ready yet
 	adopted     trigger = "adopted"      // adopted, and ready
 	ready       trigger = "ready"        // the process said that it is ready
@@ -76,7 +77,7 @@ type machine struct {
 	cause *fault
 }
 
-// step is the one transition function. f is the fault with ended, else nil.
+// step is the one transition function. f is the fault with ended and hung, else nil.
 func (m *machine) step(t trigger, f *fault, now time.Time) []effect {
 	switch t {
 	case run:
@@ -86,6 +87,13 @@ func (m *machine) step(t trigger, f *fault, now time.Time) []effect {
 	case replace:
 		if m.want && !m.noHeal && (m.phase == starting || m.phase == running) {
 			return m.told(respawn, now)
+		}
+	case hung:
+		// TERM is for the main loop to take, which does not turn.
+		if m.want && !m.noHeal && m.phase == running {
+			m.cause = f
+			m.enter(killing, now, m.timings.StopDeadline)
+			return []effect{kill}
 		}
 	case halt:
 		return m.halted(now)
@@ -171,7 +179,7 @@ func (m *machine) halted(now time.Time) []effect {
 func (m *machine) over(f *fault, now time.Time) []effect {
 	switch m.phase {
 	case stopping, killing:
-		if m.cause != nil && m.want && m.renew == "" { // it was killed because it did not become ready
+		if m.cause != nil && m.want && m.renew == "" { // it was killed because it did not become ready, or hung
 			return m.crash(m.cause, now)
 		}
 		m.cause, m.crashes, m.delay = nil, nil, 0
@@ -192,7 +200,11 @@ func (m *machine) over(f *fault, now time.Time) []effect {
 // crash decides between healing at once, healing later, and waiting for the cause to change.
 func (m *machine) crash(f *fault, now time.Time) []effect {
 	m.cause = f
-	if now.Sub(m.begun) >= m.timings.CrashReset {
+	worked := now
+	if f != nil && f.Kind == faultHung {
+		worked = f.Since // one that hangs soon after each start is a crash loop, however long it lives
+	}
+	if worked.Sub(m.begun) >= m.timings.CrashReset {
 		m.delay, m.crashes = 0, nil
 	}
 	m.crashes = append(m.crashes, now)

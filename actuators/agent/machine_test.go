@@ -22,6 +22,11 @@ var (
 	bad  = &fault{Kind: faultScript, Text: "syntax error", Permanent: true}
 )
 
+// hungAt is the fault of a process that has not answered since so many seconds after a story began.
+func hungAt(s int64) *fault {
+	return &fault{Kind: faultHung, Text: "did not answer", Since: time.Unix(1000+s, 0)}
+}
+
 func TestMachine(t *testing.T) {
 	e := func(es ...effect) []effect { return es }
 	second := time.Second
@@ -111,6 +116,40 @@ func TestMachine(t *testing.T) {
 			{time.Hour, due, nil, nil, backoff},
 			{0, healingOn, nil, e(respawn), starting},
 		},
+		"hung: killed, and healed like a crash": {
+			{0, run, nil, e(spawn), starting},
+			{0, hung, hungAt(0), nil, starting}, // it has its deadline
+			{second, ready, nil, nil, running},
+			{61 * second, hung, hungAt(2), e(kill), killing},
+			{0, hung, hungAt(2), nil, killing},
+			{60 * second, due, nil, e(tooLate, kill), killing},
+			{second, ended, died, e(crashed, respawn), starting},
+		},
+		"one that hangs after each start is backed off, however long that takes": {
+			{0, run, nil, e(spawn), starting},
+			{second, ready, nil, nil, running},
+			{60 * second, hung, hungAt(1), e(kill), killing},
+			{0, ended, died, e(crashed, respawn), starting},
+			{second, ready, nil, nil, running},
+			{60 * second, hung, hungAt(62), e(kill), killing},
+			{0, ended, died, e(crashed), backoff},
+			{second, due, nil, e(respawn), starting},
+			{second, ready, nil, nil, running},
+			{200 * second, hung, hungAt(262), e(kill), killing}, // it did work for 138 s
+			{0, ended, died, e(crashed, respawn), starting},
+		},
+		"hung, while healing is suspended": {
+			{0, run, nil, e(spawn), starting},
+			{second, ready, nil, nil, running},
+			{0, healingOff, nil, nil, running},
+			{60 * second, hung, hungAt(1), nil, running},
+		},
+		"halted while it is killed for hanging": {
+			{0, adopted, nil, nil, running},
+			{60 * second, hung, hungAt(1), e(kill), killing},
+			{0, halt, nil, nil, killing},
+			{0, ended, died, nil, stopped},
+		},
 		"orphan": {
 			{0, orphaned, nil, nil, running},
 			{0, replace, nil, nil, running},
@@ -184,13 +223,15 @@ func TestMachineProperties(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "seconds")) * time.Second)
-			switch tr := rapid.SampledFrom([]trigger{run, again, halt, ready, ended, due, causeGone, replace, healingOn, healingOff}).Draw(t, "trigger"); tr {
+			switch tr := rapid.SampledFrom([]trigger{run, again, halt, ready, ended, due, causeGone, replace, hung, healingOn, healingOff}).Draw(t, "trigger"); tr {
 			case run, again:
 				wanted = true
 				do(tr, nil)
 			case halt:
 				wanted = false
 				do(tr, nil)
+			case hung:
+				do(tr, hungAt(0))
 			case ended:
 				end(rapid.SampledFrom([]*fault{died, bad}).Draw(t, "fault"))
 			default:

@@ -75,6 +75,7 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	u.proc, u.warnings = h, slices.Concat(p.Warnings, missing)
 	u.watch = watchOf(next)
 	u.openBroker(ctx)
+	u.openCondition(ctx, true)
 	u.answers.Store(u.hasAnswers())
 	u.refreshOutdated()
 	u.log.Info("started", "pid", next.Process.PID, "incarnation", next.Incarnation, "program", zeek.Path, "version", zeek.Version, "healing", healing)

@@ -38,6 +38,7 @@ func (u *unit) tick(ctx context.Context) {
 			u.last.InterfaceIndex = u.watch.index
 			u.feed(ctx, replace, nil)
 		}
+		u.replaceHung(ctx)
 	}
 	if u.m.phase == failed {
 		if now := u.surroundings(ctx); now != u.evidence {

@@ -33,7 +33,7 @@ type unit struct {
 	// Set from outside, read by the goroutine.
 	marked atomic.Pointer[map[string][]int] // processes by mark, of a scan; taken by the next tick
 	stale  atomic.Bool                      // programs may have been replaced
-	news   chan struct{}                    // something new is known of its broker
+	news   chan struct{}                    // something new is known of its process
 
 	// Owned by the goroutine.
 	m        machine
@@ -48,14 +48,17 @@ type unit struct {
 	broker   *brokerLink        // to the process of a broker; nil where there is none
 	leave    context.CancelFunc // ends the talk with it
 	talks    sync.WaitGroup
-	warnings []string
+	// unexamined ends the examination of the process; nil where there is none.
+	unexamined context.CancelFunc
+	warnings   []string
 	// unwritten is why the table that the process follows is not as it was told; empty: it is.
 	unwritten string
 	outdated  []string
 	foreign   []int  // processes that bear the mark and are not the agent's
 	evidence  string // of the host when it became FAILED
 
-	answers atomic.Bool // its process was started with the script that answers questions
+	answers   atomic.Bool // its process was started with the script that answers questions
+	condition condition
 
 	mu      sync.Mutex
 	view    observed.Resource
@@ -90,13 +93,16 @@ func (u *unit) poke() {
 func (u *unit) loop(ctx context.Context) {
 	defer func() {
 		u.closeBroker()
+		u.closeCondition()
 		u.talks.Wait()
 		if u.proc != nil {
 			u.proc.Close()
 		}
 	}()
-	u.openBroker(ctx) // to one that was found again
+	// Of one that was found again.
+	u.openBroker(ctx)
 	u.reopenDoor()
+	u.openCondition(ctx, false)
 	u.answers.Store(u.hasAnswers())
 	u.tellMembers()
 	if u.first != "" {
@@ -211,6 +217,7 @@ func (u *unit) over(ctx context.Context) {
 	u.proc.Close()
 	u.proc = nil
 	u.closeBroker()
+	u.closeCondition()
 	u.watch, u.warnings, u.unwritten = watch{}, nil, ""
 	u.tellEnding(id.PID)
 	// What it has left behind would hold its lock.
@@ -372,7 +379,10 @@ func (u *unit) recordCrash(f *fault) {
 	if u.m.want && u.m.cause != nil {
 		f = u.m.cause // it was killed for this
 	}
-	text, pid := f.Text, 0
+	kind, text, pid := "crashed", f.Text, 0
+	if f.Kind == faultHung {
+		kind, text = "hung", "killed, since it "+f.Text
+	}
 	switch {
 	case !u.m.want:
 		text += "; it is not started again, since nothing says that it should run"
@@ -382,7 +392,7 @@ func (u *unit) recordCrash(f *fault) {
 	if u.last != nil && f.Kind != faultStart {
 		pid = u.last.Process.PID
 	}
-	u.event("crashed", text, pid, f.Tail)
+	u.event(kind, text, pid, f.Tail)
 }
 
 func (u *unit) recordTooLate() {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,10 +54,14 @@ func (u *unit) describe() (observed.Resource, bool) {
 		if u.proc != nil {
 			v.PID, v.StartedAt, v.Version, v.StandIn = l.Process.PID, l.StartedAt, l.Zeek.Version, l.Zeek.StandIn
 			v.Outdated = u.outdated
+			v.Degraded, v.Notes = u.condition.says()
 		}
 		if u.broker != nil {
 			s := u.broker.current()
 			v.Version, v.Members = s.version, s.members
+			if s.dropping != "" {
+				v.Degraded = slices.Concat([]string{s.dropping}, v.Degraded)
+			}
 		}
 	}
 	v.Parts = u.parts()

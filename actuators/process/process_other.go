@@ -78,6 +78,12 @@ func FindMarked(string) ([]int, error) { return nil, errNotLinux }
 // Stat returns what a process uses; only on Linux.
 func Stat(int) (Usage, error) { return Usage{}, errNotLinux }
 
+// Held says what keeps a process from running; only on Linux.
+func Held(int) (Hold, error) { return Hold{}, errNotLinux }
+
+// HostMemory is how much memory the machine has; only on Linux.
+func HostMemory() (Memory, error) { return Memory{}, errNotLinux }
+
 // FreeLock ends what a node's process has left behind with its lock; only on Linux.
 func FreeLock(context.Context, string, time.Duration) (int, error) { return 0, errNotLinux }
 

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,18 +30,23 @@ type stat struct {
 }
 
 func readStat(pid int) (stat, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			err = ErrGone
-		}
-		return stat{}, fmt.Errorf("cannot ask for process %d: %w", pid, err)
-	}
-	s, err := parseStat(b)
+	s, err := readStatOf(strconv.Itoa(pid))
 	if err != nil {
 		return stat{}, fmt.Errorf("cannot ask for process %d: %w", pid, err)
 	}
 	return s, nil
+}
+
+// readStatOf a process, or of a thread: PID or PID/task/TID.
+func readStatOf(what string) (stat, error) {
+	b, err := os.ReadFile("/proc/" + what + "/stat")
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			err = ErrGone
+		}
+		return stat{}, err
+	}
+	return parseStat(b)
 }
 
 // parseStat reads the fields behind the command's name, which may itself hold blanks and parentheses.
@@ -159,11 +166,48 @@ func Stat(pid int) (Usage, error) {
 	if err != nil {
 		return Usage{}, err
 	}
+	main, err := readStatOf(fmt.Sprintf("%d/task/%d", pid, pid))
+	if err != nil {
+		return Usage{}, fmt.Errorf("cannot ask for process %d: %w", pid, err)
+	}
 	return Usage{
-		RSS:        s.rss * uint64(os.Getpagesize()),
-		CPUSeconds: float64(s.cpu) / ticksPerSecond,
-		Threads:    s.threads,
+		RSS:         s.rss * uint64(os.Getpagesize()),
+		CPUSeconds:  float64(s.cpu) / ticksPerSecond,
+		MainSeconds: float64(main.cpu) / ticksPerSecond,
+		Threads:     s.threads,
 	}, nil
+}
+
+// Held says what keeps a process from running.
+func Held(pid int) (Hold, error) {
+	s, err := readStat(pid)
+	if err != nil {
+		return Hold{}, err
+	}
+	h := Hold{Stopped: s.state == 'T' || s.state == 't'}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return Hold{}, fmt.Errorf("cannot ask for process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "TracerPid:"); ok {
+			h.Tracer, _ = strconv.Atoi(strings.TrimSpace(v))
+		}
+	}
+	return h, nil
+}
+
+// HostMemory is how much memory the machine has.
+func HostMemory() (Memory, error) {
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return Memory{}, fmt.Errorf("cannot ask for the memory: %w", err)
+	}
+	m, err := fs.Meminfo()
+	if err != nil || m.MemTotalBytes == nil || m.MemAvailableBytes == nil {
+		return Memory{}, fmt.Errorf("cannot ask for the memory: %w", cmp.Or(err, errors.New("/proc/meminfo does not say")))
+	}
+	return Memory{Total: *m.MemTotalBytes, Available: *m.MemAvailableBytes}, nil
 }
 
 // FreeLock ends what a node's process, itself gone, has left behind with its lock: a command that it ran

@@ -76,11 +76,27 @@ func (e Exit) String() string {
 	return fmt.Sprintf("exited with status %d", e.Status)
 }
 
+// Hold is what keeps a process from running, though it lives.
+type Hold struct {
+	// Stopped: by a signal, SIGSTOP or the like, or by its tracer.
+	Stopped bool
+	// Tracer is the pid of the debugger that is attached to it, stopped or not; 0: none.
+	Tracer int
+}
+
+// Memory of the machine, in bytes.
+type Memory struct {
+	Total     uint64
+	Available uint64 // without swapping
+}
+
 // Usage is what a process uses.
 type Usage struct {
 	RSS        uint64  `json:"rss"` // bytes
 	CPUSeconds float64 `json:"cpu_seconds"`
-	Threads    int     `json:"threads"`
+	// MainSeconds is the CPU time of its first thread, in which Zeek's main loop runs.
+	MainSeconds float64 `json:"main_seconds"`
+	Threads     int     `json:"threads"`
 }
 
 func (s *Spec) openOutputs() (stdin, stdout, stderr *os.File, err error) {

@@ -18,6 +18,7 @@ func defaults() desired.Settings {
 		MaxUnavailable:   desired.Quantity{N: 1},
 		Membership:       desired.MembershipLive,
 		ZeekUpgrade:      "manual",
+		RestartHung:      desired.RestartHungDefault,
 		PruneGuard:       desired.Quantity{N: 30, Percent: true},
 		AutoRevert:       true,
 		MetricsAddress:   "127.0.0.1",
@@ -50,6 +51,7 @@ func clusterSetters(s *desired.Settings) setters {
 		"membership":         into(&s.Membership, choice(desired.MembershipLive, desired.MembershipRestart)),
 		"logger_slots":       into(&s.LoggerSlots, number(0, 64)),
 		"zeek_upgrade":       into(&s.ZeekUpgrade, choice("manual", "rolling")),
+		"restart_hung":       into(&s.RestartHung, patience),
 		"prune_guard":        into(&s.PruneGuard, quantity(0, 100_000, 100)),
 		"auto_revert":        into(&s.AutoRevert, yesNo),
 		"address":            into(&s.Address, host),
@@ -245,6 +247,9 @@ func (p *parser) notYet(c *desired.Cluster) {
 			// decisions 35: 920 of 5,060 lines in 3.5 s were lost, and none of 11,530 without.
 			p.rep.warn(line, "logger-slots", "with logger_slots, senders of logs wait for no logger: what is written while the only one is away is lost", "have two loggers, or leave logger_slots away")
 		}
+	}
+	if line, stated := p.ownLine("", "restart_hung"); stated && (!zeromq || c.BrokerMode() != desired.BrokerStandalone) {
+		p.rep.warn(line, "ignored-key", "restart_hung has no effect here: only zeekrec's own broker knows which nodes answer", "remove it, or use backend = zeromq with [zeekrec.broker] mode = standalone")
 	}
 	p.broker(c)
 	if line, stated := p.ownLine("archive", ""); stated {

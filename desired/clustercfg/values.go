@@ -132,6 +132,19 @@ func span(low time.Duration) func(string) (time.Duration, error) {
 	}
 }
 
+// patience accepts a duration of 10 s or more, the time in which a node that does not answer is seen; no is never, for which
+// desired has negative durations.
+func patience(s string) (time.Duration, error) {
+	if v, err := yesNo(s); err == nil && !v {
+		return -1, nil
+	}
+	d, err := span(10 * time.Second)(s)
+	if err != nil {
+		return 0, complain("write for how long a node may give no sign of life, 1m for example, or no", "%s is neither a duration of at least 10s nor no", quote(s))
+	}
+	return d, nil
+}
+
 // size accepts "512M", "8G" and "8GiB".
 func size(s string) (int64, error) {
 	bad := complain("write a number and a unit: 512M, 8G", "%s is not a size", quote(s))

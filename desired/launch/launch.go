@@ -86,6 +86,9 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 	if s.Backend == desired.BackendZeroMQ {
 		l.Files[AnswerScript] = answerScript
 	}
+	if countsPackets(s) {
+		l.Files[telemetryFile] = telemetryScript
+	}
 	l.Argv = argv(r, v, p, l.StatusFile)
 	if len(s.Options) > 0 {
 		l.Files["zeekrec-options.zeek"] = optionsScript(s.Options)

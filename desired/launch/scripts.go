@@ -122,6 +122,9 @@ func nodeScript(r *desired.Resource, v Version, queue, members string) string {
 	} else {
 		redef("Telemetry::metrics_port", "0/unknown")
 	}
+	if countsPackets(s) {
+		b.WriteString("@load ./zeekrec-telemetry\n")
+	}
 
 	if r.Role == desired.RoleLogger || r.Role == desired.RoleManager && s.Layout.ManagerIsLogger {
 		b.WriteString("\n# Rotated logs go to the queue of the cluster; nothing is lost or overwritten on the way.\n")

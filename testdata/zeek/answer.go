@@ -28,7 +28,8 @@ func (n *node) reply(now time.Time, e zeekbus.Event) (bus.Publication, bool) {
 	switch kind, arg := zeekbus.QuestionKind(args[1]), args[2]; {
 	case kind == zeekbus.QuestionPing:
 	case kind == zeekbus.QuestionNetStats:
-		r.Text = fmt.Sprintf(`{"time":%s,"stats":{"pkts_recvd":0,"pkts_dropped":0,"pkts_link":0,"bytes_recvd":0}}`, stamp(now))
+		received, dropped := n.countPackets(now)
+		r.Text = fmt.Sprintf(`{"time":%s,"stats":{"pkts_recvd":%d,"pkts_dropped":%d,"pkts_link":0,"bytes_recvd":0}}`, stamp(now), received, dropped)
 	case kind != zeekbus.QuestionValue:
 		r.OK, r.Text = false, fmt.Sprintf("unknown question %q", args[1])
 	case strings.Contains(strings.ToLower(arg), "secretkey"):

@@ -19,7 +19,8 @@ type faults struct {
 	crash     *time.Duration // after RUNNING; 0: at once, before it
 	exit      *time.Duration
 	exitCode  int
-	logRate   float64 // lines of conn.log a second
+	logRate   float64  // lines of conn.log a second
+	drops     *float64 // share of the packets; nil: there are none
 }
 
 // faultVariables are the variables with the text that --help shows.
@@ -31,19 +32,27 @@ var faultVariables = []struct{ name, help string }{
 	{"ZEEK_STANDIN_SLOW_STOP", "duration: the time between TERM and the end (0)"},
 	{"ZEEK_STANDIN_STDERR", "text to print on stderr at the start"},
 	{"ZEEK_STANDIN_LOG_RATE", "lines of conn.log a second, as a logger or with -i (1)"},
+	{"ZEEK_STANDIN_DROPS", "percent: count 1000 packets a second, and drop so many of them"},
 	{"ZEEK_STANDIN_WHEN", "file: the variables above count only while it exists"},
 }
 
 func readFaults(getenv func(string) string) (faults, error) {
 	f := faults{when: getenv("ZEEK_STANDIN_WHEN"), startTime: 50 * time.Millisecond, logRate: 1}
-	if !f.apply() {
-		return f, nil
-	}
-	f.stderr = getenv("ZEEK_STANDIN_STDERR")
 	var err error
 	invalid := func(name, value string) (faults, error) {
 		return f, fmt.Errorf("%s: cannot understand %q", name, value)
 	}
+	if v := getenv("ZEEK_STANDIN_DROPS"); v != "" { // it counts whenever the file comes and goes
+		percent, err := strconv.ParseFloat(v, 64)
+		if err != nil || !(percent >= 0 && percent <= 100) {
+			return invalid("ZEEK_STANDIN_DROPS", v)
+		}
+		f.drops = new(percent / 100)
+	}
+	if !f.apply() {
+		return f, nil
+	}
+	f.stderr = getenv("ZEEK_STANDIN_STDERR")
 	if v := getenv("ZEEK_STANDIN_SLOW"); v != "" {
 		if f.startTime, err = time.ParseDuration(v); err != nil {
 			return invalid("ZEEK_STANDIN_SLOW", v)

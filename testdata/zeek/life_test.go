@@ -265,7 +265,7 @@ func TestListensWhereANodeWould(t *testing.T) {
 		}
 		if c.node == "logger-1" {
 			body := get(t, metrics, "/metrics")
-			if !strings.HasPrefix(body, "HTTP/1.1 200 OK\r\n") || !strings.Contains(body, `zeek_version_info{node="logger-1"`) {
+			if !strings.HasPrefix(body, "HTTP/1.1 200 OK\r\n") || !strings.Contains(body, `zeek_version_info{version_string=`) || !strings.Contains(body, `node="logger-1"} 1`) {
 				t.Errorf("metrics: %q", body)
 			}
 			if body := get(t, metrics, "/"); !strings.HasPrefix(body, "HTTP/1.1 404 Not Found\r\n") {

@@ -47,9 +47,7 @@ func (n *node) serveMetrics(c net.Conn) {
 	}
 	status, body := "404 Not Found", ""
 	if path, _, _ := strings.Cut(strings.TrimPrefix(string(request[:got]), "GET "), " "); path == "/metrics" {
-		status = "200 OK"
-		body = fmt.Sprintf("# HELP zeek_version_info The Zeek version\n# TYPE zeek_version_info gauge\n"+
-			"zeek_version_info{node=%q,version_string=%q} 1\n", n.getenv("CLUSTER_NODE"), version())
+		status, body = "200 OK", n.metrics(time.Now())
 	}
 	_, _ = fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 		status, len(body), body)

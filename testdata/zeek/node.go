@@ -24,8 +24,9 @@ type node struct {
 	status   statusFile
 	getenv   func(string) string
 
-	logs *logs.Set // nil: logs nothing locally
-	conn int       // lines of conn.log so far
+	logs    *logs.Set // nil: logs nothing locally
+	conn    int       // lines of conn.log so far
+	packets packets
 	// loggedFrom is when logging began; lines are due by its distance from now. loggedAt is when it was last looked.
 	loggedFrom, loggedAt time.Time
 

@@ -64,6 +64,14 @@ type Usage struct {
 	// Packets and Drops since the start; nil where the node does not tell.
 	Packets *uint64 `json:"packets"`
 	Drops   *uint64 `json:"drops"`
+	// PacketRate is in a second, DropRate a share of what came, 0 to 1, and MainLoop how much of one CPU Zeek's main loop took, in
+	// percent: over the last minute, as the agent has examined the node; nil where nothing is known.
+	PacketRate *float64 `json:"packets_per_second"`
+	DropRate   *float64 `json:"drop_rate"`
+	MainLoop   *float64 `json:"main_loop_percent"`
+	// State and Degraded as in the status.
+	State    string   `json:"state"`
+	Degraded []string `json:"degraded,omitempty"`
 }
 
 // Request is the body of all POSTs; each uses what it needs.

@@ -86,8 +86,12 @@ func (a *app) topCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "top",
 		Short: "Show CPU, memory, packets and drops of the nodes",
-		Long: `Show what the nodes use now. CPU is measured over half a second, in percent of one CPU.
-Packets and drops are what a node's telemetry says, where it says so (misc/stats is loaded).`,
+		Long: `Show what the nodes use now, and how they fare. CPU is measured over half a second, in
+percent of one CPU. The rest is what the agent found when it examined the node last, which it
+does every 10 s: LOOP is the share of a CPU that Zeek's main loop took in the last minute, and
+near 100 packets are about to be lost; PACKETS and DROPS are counted since the start, PACKETS/S and
+the percentage of drops over the last minute. They come from the node's telemetry, or, with
+metrics = off, through the cluster's broker.`,
 		Example: "  zeekrec top",
 		Args:    cobra.NoArgs,
 		RunE: a.action(func(ctx context.Context, _ []string) error {

@@ -26,7 +26,7 @@ func (c brokerControl) Status(ctx context.Context) (agent.BrokerStatus, error) {
 	if err != nil {
 		return agent.BrokerStatus{}, err
 	}
-	out := agent.BrokerStatus{Version: s.Version, PID: s.PID}
+	out := agent.BrokerStatus{Version: s.Version, PID: s.PID, Dropped: s.Dropped.Messages}
 	for _, m := range s.Members {
 		out.Members = append(out.Members, observed.Member{Name: m.Name, Host: m.Host, PID: m.PID})
 	}

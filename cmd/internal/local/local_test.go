@@ -130,20 +130,6 @@ func TestFollowSurvivesRotation(t *testing.T) {
 	}
 }
 
-func TestReadPackets(t *testing.T) {
-	r, d := readPackets(strings.NewReader(`# HELP zeek_net_received_packets_total Total
-zeek_net_received_packets_total{endpoint="worker-01",x="a b"} 1.5e+06
-zeek_net_dropped_packets_total{endpoint="worker-01"} 12 1700000000
-zeek_net_link_packets_total 7
-`))
-	if r == nil || *r != 1500000 || d == nil || *d != 12 {
-		t.Errorf("got %v, %v", r, d)
-	}
-	if r, d := readPackets(strings.NewReader("junk\nzeek_net_received_packets_total -1\n")); r != nil || d != nil {
-		t.Errorf("got %v, %v from junk", r, d)
-	}
-}
-
 func TestFindNode(t *testing.T) {
 	state := t.TempDir()
 	for _, n := range []string{node(state, "dmz", "w"), node(state, "campus", "w"), node(state, "dmz", "m")} {

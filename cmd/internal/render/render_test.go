@@ -191,11 +191,12 @@ func TestDiagnostics(t *testing.T) {
 }
 
 func TestTop(t *testing.T) {
-	n := func(v uint64) *uint64 { return &v }
 	golden(t, "top", Top([]api.Usage{
-		{Resource: "dmz/manager", Role: "manager", PID: 1, CPU: 0.24, RSS: 3 << 30, Threads: 8},
-		{Resource: "dmz/worker-01", Role: "worker", PID: 2345678, CPU: 98.76, RSS: 512 << 20, Threads: 12, Packets: n(9900), Drops: n(100)},
-		{Resource: "dmz/worker-02", Role: "worker", PID: 3, RSS: 900, Packets: n(0), Drops: n(0)},
+		{Resource: "dmz/manager", Role: "manager", PID: 1, CPU: 0.24, RSS: 3 << 30, Threads: 8, MainLoop: new(0.2)},
+		{Resource: "dmz/worker-01", Role: "worker", PID: 2345678, CPU: 98.76, RSS: 512 << 20, Threads: 12, Packets: new(uint64(9900)), Drops: new(uint64(100)),
+			PacketRate: new(165.0), DropRate: new(0.05), MainLoop: new(97.31), Degraded: []string{"drops 5% of its packets", "its main loop is never idle (97% of a CPU)"}},
+		{Resource: "dmz/worker-02", Role: "worker", PID: 3, RSS: 900, Packets: new(uint64(0)), Drops: new(uint64(0)), PacketRate: new(0.0)},
+		{Resource: "dmz/worker-03", Role: "worker", PID: 4, RSS: 900, Packets: new(uint64(990)), Drops: new(uint64(10)), DropRate: new(0.0)},
 	}, options()))
 }
 

@@ -162,12 +162,8 @@ func note(r *engine.ResourceStatus, o Options) string {
 		first, _, _ := strings.Cut(r.Reason, "\n")
 		parts = append(parts, first)
 	}
-	if n := len(r.Degraded); n > 0 {
-		text := "DEGRADED: " + r.Degraded[0]
-		if n > 1 {
-			text += fmt.Sprintf(" (and %d more)", n-1)
-		}
-		parts = append(parts, text)
+	if len(r.Degraded) > 0 {
+		parts = append(parts, "DEGRADED: "+firstOf(r.Degraded))
 	} else if len(r.Notes) > 0 {
 		parts = append(parts, r.Notes[0])
 	}
