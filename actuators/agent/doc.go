@@ -43,7 +43,7 @@
 //	 |   | ended  again    v  |
 //	 |   '--------------- stopping <------------------- running: halt, again, replace
 //	 | ended                 | due
-//	 '------------------- killing <-------------------- starting: due
+//	 '------------------- killing <-------------------- starting: due; running: hung
 //
 // # Brokers
 //
@@ -52,6 +52,11 @@
 // through BrokerControl which nodes have joined, and tells it what it is to be and which nodes' processes have ended.
 // It is healthy when it answers and has taken what it was told; that is told for good (decisions 2), and
 // tried until it is taken.
+//
+// # How processes fare
+//
+// As long as a process runs, a goroutine (examiner) looks at it now and then. What it finds goes into the unit's condition, which
+// makes words of it: the report's Degraded and Notes. Nothing else follows from them.
 //
 // # Invariants
 //
@@ -62,7 +67,7 @@
 //   - told changes by orders alone; a crash is healed from told. An order whose precondition does not hold
 //     is refused, one that was carried out before is a success, see judge.
 //   - Nothing is stopped but by an order, except a process that cannot do its work (it does not become
-//     ready, its interface is another one now), which is replaced. In particular not when records cannot
+//     ready, its interface is another one now, it has not answered for long), which is replaced. In particular not when records cannot
 //     be read: a process that nothing speaks for is orphaned, shown and left alone.
 //   - The agent's end, however it comes, ends no process.
 //   - Keys go into the environment of the processes that use them, and over the socket of a broker: never

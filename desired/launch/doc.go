@@ -20,7 +20,8 @@
 // in [zeekrec.options], and comes last, since it may name what only those scripts define.
 //
 // zeekrec-members, which zeekrec-node loads where membership is live, lets the node follow the table at MembersFile while it
-// runs: ARCHITECTURE.md, "Members that come and go".
+// runs: ARCHITECTURE.md, "Members that come and go". zeekrec-telemetry, which it loads where a node that captures serves metrics, gives
+// these the packet counters of misc/stats.
 //
 // And that of a broker, whose settings and keys can be changed while it runs, and so are not on it:
 //
