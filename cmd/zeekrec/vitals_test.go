@@ -64,9 +64,9 @@ func TestVitals(t *testing.T) {
 		send := r.sender(t, "zr1")
 		// It does not take what is sent for a moment, which is shorter than a silence.
 		for end := time.Now().Add(waitLong); time.Now().Before(end); {
-			signal(t, pid, syscall.SIGSTOP)
+			raise(t, pid, syscall.SIGSTOP)
 			send(50_000)
-			signal(t, pid, syscall.SIGCONT)
+			raise(t, pid, syscall.SIGCONT)
 			time.Sleep(2 * time.Second) // between two bursts
 			if s, err := r.status(); err == nil && len(s.Clusters) == 1 && len(node(s.Clusters[0], "worker-1").Degraded) > 0 {
 				break
@@ -101,7 +101,7 @@ func TestVitals(t *testing.T) {
 	t.Run("crash", func(t *testing.T) {
 		before := pids(r.settled(""))
 		began := time.Now()
-		signal(t, before["worker-3"], syscall.SIGSEGV)
+		raise(t, before["worker-3"], syscall.SIGSEGV)
 		r.cluster("another one runs", waitLong, func(c engine.ClusterStatus) error {
 			if p := pids(c)["worker-3"]; p == 0 || p == before["worker-3"] {
 				return errors.New("not yet")
@@ -125,7 +125,7 @@ func TestVitals(t *testing.T) {
 	t.Run("hung", func(t *testing.T) {
 		before := pids(r.settled(""))
 		stopped := time.Now()
-		signal(t, before["worker-3"], syscall.SIGSTOP)
+		raise(t, before["worker-3"], syscall.SIGSTOP)
 		r.cluster("it is seen not to answer", waitLong, func(c engine.ClusterStatus) error {
 			if w := node(c, "worker-3"); w.PID == before["worker-3"] && !strings.HasPrefix(w.Reason, "does not answer since ") {
 				return fmt.Errorf("%+v", w)
@@ -156,8 +156,8 @@ func TestVitals(t *testing.T) {
 		c.all = "restart_hung = no\n[zeekrec.options]\nPcap::bufsize = 1\n"
 		r.change("restart_hung", "", c.String())
 		pid := node(r.settled(""), "worker-3").PID
-		signal(t, pid, syscall.SIGSTOP)
-		defer signal(t, pid, syscall.SIGCONT)
+		raise(t, pid, syscall.SIGSTOP)
+		defer raise(t, pid, syscall.SIGCONT)
 		stopped := time.Now()
 		// For longer than it took a moment ago, and with the reason in words.
 		w := node(r.cluster("it is left", waitLong, func(c engine.ClusterStatus) error {
@@ -179,7 +179,7 @@ event complain() { Reporter::error("something is wrong"); schedule 1sec { compla
 event zeek_init() { schedule 1sec { complain() }; }
 `
 
-func signal(t *testing.T, pid int, s syscall.Signal) {
+func raise(t *testing.T, pid int, s syscall.Signal) {
 	t.Helper()
 	if err := syscall.Kill(pid, s); err != nil {
 		t.Fatal(err)
