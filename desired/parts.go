@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -147,7 +148,7 @@ func table() []use {
 		{"nice", nil, "", Live, func(in *nodeInput) []string { return number(in.spec.Nice) }, "setpriority per thread"},
 		{"open_files", nil, "", Live, func(in *nodeInput) []string { return number(int(in.spec.OpenFiles)) }, "prlimit"},
 		{"zeek_upgrade", nil, "", Live, func(in *nodeInput) []string { return nonEmpty(in.spec.ZeekUpgrade) }, "zeekrec's own"},
-		{"restart_hung", nil, BackendZeroMQ, Live, func(in *nodeInput) []string { return number(in.spec.HungSeconds) }, "zeekrec's own"},
+		{"restart_hung", nil, BackendZeroMQ, Live, func(in *nodeInput) []string { return patience(in.spec.HungSeconds) }, "zeekrec's own"},
 	}
 }
 
@@ -282,6 +283,17 @@ func number(n int) []string {
 		return nil
 	}
 	return []string{strconv.Itoa(n)}
+}
+
+// patience in seconds; nothing for the default, "no" for none at all.
+func patience(seconds int) []string {
+	switch {
+	case seconds < 0:
+		return []string{"no"}
+	case seconds == 0:
+		return nil
+	}
+	return []string{(time.Duration(seconds) * time.Second).String()}
 }
 
 func ints(ns []int) []string {

@@ -133,7 +133,7 @@ func (e *examiner) look(ctx context.Context) finding {
 		cancel()
 		f.took = e.agent.cfg.Now().Sub(f.at)
 	}
-	if e.packets && !f.counters.Received.Known {
+	if e.packets && f.err == nil && !f.counters.Received.Known {
 		e.askPackets(ctx, &f.counters)
 	}
 	return f
