@@ -233,8 +233,9 @@ func TestE2ELoss(t *testing.T) {
 	})
 	t.Logf("worker-3 and worker-4, one after the other on the same interface: %d of %d packets lost (%.2f%%) in a rollout of %s at %d/s (%s)",
 		lost, during, 100*float64(lost)/float64(during), took.Round(time.Millisecond), packetsPerSecond, loadavg())
-	// With both down at once, all packets of about a second would be gone.
-	if lost < 0 || lost > packetsPerSecond/2 {
+	// Each loses what the kernel gives it between its last look and the end of its process. With both down at once, all packets would
+	// be gone for as long as Zeek takes to start.
+	if lost < 0 || lost > packetsPerSecond {
 		t.Errorf("%d packets were lost", lost)
 	}
 }
