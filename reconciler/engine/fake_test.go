@@ -39,6 +39,10 @@ type hosts struct {
 	// problems of a preflight.
 	problems func(r *desired.Resource) *observed.Problem
 	doErr    func(o desired.Order) error
+	// names are what Zeek says of its names; namesErr why it says nothing. untaken is what nodes say of what they were told.
+	names    map[string]desired.NameKind
+	namesErr error
+	untaken  string
 }
 
 func newHosts() *hosts {
@@ -116,8 +120,10 @@ func (h *hosts) Do(_ context.Context, _ string, o desired.Order) error {
 	case desired.Update:
 		s.Told = o.Resource.ID
 		s.Parts = maps.Clone(s.Parts) // reports that were handed out have the old one
+		delete(s.Parts, desired.PartOptions)
+		s.Untaken = h.untaken
 		for _, p := range o.Resource.Parts {
-			if p.Relation == desired.Live || p.Relation == desired.Follow && desired.Follows(s.Parts[desired.PartMembership]) {
+			if p.Relation == desired.Live || p.Relation == desired.Follow && desired.Follows(s.Parts[desired.PartMembership]) || p.Relation == desired.Tune {
 				s.Parts[p.Field] = p.Values
 			}
 		}
@@ -136,7 +142,7 @@ func (h *hosts) start(r *desired.Resource) {
 	h.pid++
 	s = &observed.Resource{
 		Cluster: r.Cluster, Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, Since: time.Now(),
-		PID: 1000 + h.pid, Incarnation: inc + 1, Healthy: true, Told: r.ID, Started: r.ID, Parts: map[string][]string{}, StartedAt: time.Now(),
+		PID: 1000 + h.pid, Incarnation: inc + 1, Healthy: true, Tunable: r.Tunable, Told: r.ID, Started: r.ID, Parts: map[string][]string{}, StartedAt: time.Now(),
 	}
 	for _, p := range r.Parts {
 		s.Parts[p.Field] = p.Values
@@ -154,6 +160,16 @@ func (h *hosts) Ask(_ context.Context, _, zeek string) error {
 	defer h.mu.Unlock()
 	h.asked = append(h.asked, zeek)
 	return nil
+}
+
+func (h *hosts) Names(context.Context, string, desired.Resource) (desired.ZeekNames, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return desired.ZeekNames{Kinds: maps.Clone(h.names)}, h.namesErr
+}
+
+func (h *hosts) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
+	return h.Check(ctx, instance, rs)
 }
 
 func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
