@@ -37,8 +37,8 @@ func TuneFile(nodeDir string) string { return filepath.Join(nodeDir, "options.co
 // start.
 func TuneAnswerFile(nodeDir string) string { return filepath.Join(nodeDir, "work", ".options.json") }
 
-// revisionName is the option by which a node notices that a table is complete.
-const revisionName = "Zeekrec::tune_revision"
+// RevisionName is the option by which a node notices that a table is complete: its last line.
+const RevisionName = "Zeekrec::tune_revision"
 
 // OptionText is a value in the config framework's notation.
 type OptionText struct{ Name, Text string }
@@ -54,7 +54,7 @@ func TuneTable(options []OptionText) (content []byte, revision string) {
 		fmt.Fprintf(&b, "%s %s\n", o.Name, o.Text)
 	}
 	revision = fmt.Sprintf("r%016x", xxhash.Sum64(b.Bytes()))
-	fmt.Fprintf(&b, "%s %s\n", revisionName, revision)
+	fmt.Fprintf(&b, "%s %s\n", RevisionName, revision)
 	return b.Bytes(), revision
 }
 
@@ -62,7 +62,7 @@ func TuneTable(options []OptionText) (content []byte, revision string) {
 func TuneNames(content []byte) []string {
 	var out []string
 	for line := range strings.Lines(string(content)) {
-		if name, _, ok := strings.Cut(line, " "); ok && name != "#" && name != revisionName {
+		if name, _, ok := strings.Cut(line, " "); ok && name != "#" && name != RevisionName {
 			out = append(out, name)
 		}
 	}
