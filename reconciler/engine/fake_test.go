@@ -122,6 +122,7 @@ func (h *hosts) Do(_ context.Context, _ string, o desired.Order) error {
 		s.Parts = maps.Clone(s.Parts) // reports that were handed out have the old one
 		delete(s.Parts, desired.PartOptions)
 		s.Untaken = h.untaken
+		s.Tunable = slices.Concat(s.Tunable, o.Resource.Tunable)
 		for _, p := range o.Resource.Parts {
 			if p.Relation == desired.Live || p.Relation == desired.Follow && desired.Follows(s.Parts[desired.PartMembership]) || p.Relation == desired.Tune {
 				s.Parts[p.Field] = p.Values
@@ -214,6 +215,21 @@ func (h *hosts) took() string {
 		i = j
 	}
 	return strings.Join(out, ", ")
+}
+
+// updates are the resources that were told to update since the last call of it or of took.
+func (h *hosts) updates() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []string
+	for _, o := range h.orders {
+		if key, ok := strings.CutPrefix(o, "update dmz/"); ok {
+			out = append(out, key)
+		}
+	}
+	h.orders = slices.DeleteFunc(h.orders, func(o string) bool { return strings.HasPrefix(o, "update ") })
+	slices.Sort(out)
+	return strings.Join(out, " ")
 }
 
 // set changes a resource behind everybody's back.
@@ -343,6 +359,17 @@ func (m *memory) outcomes() string {
 	return strings.Join(out, " ")
 }
 
+// rejected is what was wrong with revisions that were not accepted.
+func (m *memory) rejected() string {
+	var out []string
+	for _, r := range m.kinds(engine.KindRejected) {
+		for _, p := range r.Problems {
+			out = append(out, p.Message)
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
 func (m *memory) kinds(k engine.Kind) []engine.Record {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -461,6 +488,11 @@ func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.
 			continue
 		}
 		name, env, _ := strings.Cut(w, "=")
+		if name == "!option" {
+			name, value, _ := strings.Cut(env, "=")
+			c.Settings.Options = append(c.Settings.Options, desired.Option{Name: name, Value: value, Line: 1})
+			continue
+		}
 		if name == "!zeek" {
 			c.Settings.Zeek = env
 			continue
