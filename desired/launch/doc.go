@@ -22,6 +22,9 @@
 // zeekrec-members, which zeekrec-node loads where membership is live, lets the node follow the table at MembersFile while it
 // runs: ARCHITECTURE.md, "Members that come and go".
 //
+// zeekrec-tune lets the node follow TuneFile, options that are changed while it runs; zeekrec-probe is for Probe, a run that
+// asks Zeek for its names: ARCHITECTURE.md, "Options that are changed while nodes run".
+//
 // And that of a broker, whose settings and keys can be changed while it runs, and so are not on it:
 //
 //	zeekrec broker --xpub tcp://127.0.0.1:5555 --xsub tcp://127.0.0.1:5556 --state NODEDIR/work/subscriptions.json
