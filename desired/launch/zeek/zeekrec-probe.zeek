@@ -25,6 +25,31 @@ type Probe: record {
 # The port is the running node's.
 redef Telemetry::metrics_port = 0/unknown;
 
+# The name of a value's type, where "enum " says of a type with a name of its own that it is one, also within a set or a vector.
+function probe_type(v: any): string
+	{
+	local t = type_name(v);
+	local before = "";
+	local after = "";
+
+	if ( /^set\[/ in t )
+		{
+		before = "set[";
+		after = "]";
+		t = t[4:-1];
+		}
+	else if ( /^vector of / in t )
+		{
+		before = "vector of ";
+		t = t[10:];
+		}
+
+	if ( |enum_names(t)| > 0 )
+		t = "enum " + t;
+
+	return before + t + after;
+	}
+
 event zeek_init() &priority=1000000
 	{
 	local p = Probe($logs=Log::enable_local_logging, $names=table());
@@ -39,7 +64,7 @@ event zeek_init() &priority=1000000
 		if ( info$option_value )
 			{
 			local v = lookup_ID(id);
-			n$t = type_name(v);
+			n$t = probe_type(v);
 
 			if ( /^(bool|int|count|double|time|interval|string|port|addr|subnet|enum|pattern|set\[|vector of )/ in n$t )
 				n$json = tune_json(v);
