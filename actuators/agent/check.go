@@ -90,7 +90,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 	todo.SetLimit(checksAtOnce)
 	for sort, cmds := range groups {
 		todo.Go(func() error {
-			permanent, err := a.runApart(ctx, cmds[0], nil)
+			permanent, err := a.runApart(ctx, cmds[0], "", nil)
 			if n := len(cmds) - 1; err != nil && n > 0 {
 				err = fmt.Errorf("%w\n(and %d more like it)", err, n)
 			}
@@ -142,9 +142,10 @@ func commandLine(l launch.Launch) string {
 	return strings.Join(parts, "\x00")
 }
 
-// runApart runs the launch of a check, which opens nothing, in a folder of its own. read, where it is not nil, sees the folder when
-// that has ended with status 0. The error is permanent where the parser has spoken.
-func (a *Agent) runApart(ctx context.Context, l launch.Launch, read func(dir string) error) (permanent bool, err error) {
+// runApart runs the launch of a check, which opens nothing, in a folder of its own. Where product is the name of a file, the run is
+// over when that is there: the process is not waited for, since the end of a Zeek may take its time, and read sees the
+// content. The error is permanent where the parser has spoken.
+func (a *Agent) runApart(ctx context.Context, l launch.Launch, product string, read func(content []byte) error) (permanent bool, err error) {
 	if err := a.putGenerated(ctx, l); err != nil {
 		return false, err
 	}
@@ -167,11 +168,22 @@ func (a *Agent) runApart(ctx context.Context, l launch.Launch, read func(dir str
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: become}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	made := filepath.Join(dir, product)
+	if product != "" {
+		over := make(chan struct{})
+		defer close(over)
+		go endWhenThere(made, over, cancel)
+	}
 	err = cmd.Run()
+	if product != "" {
+		if b, err := os.ReadFile(made); err == nil {
+			return false, read(b)
+		}
+	}
 	exit, exited := errors.AsType[*exec.ExitError](err)
 	switch {
-	case err == nil && read != nil:
-		return false, read(dir)
+	case err == nil && product != "":
+		return false, fmt.Errorf("cannot check scripts: the check has left no %s", product)
 	case err == nil:
 		return false, nil
 	case ctx.Err() != nil:
@@ -188,6 +200,23 @@ func (a *Agent) runApart(ctx context.Context, l launch.Launch, read func(dir str
 		return false, errors.New(strings.Join(lines, "\n"))
 	}
 	return true, errors.New(strings.Join(lines[max(0, len(lines)-10):], "\n"))
+}
+
+// endWhenThere calls end as soon as a file is there, and returns then, or when over is closed.
+func endWhenThere(path string, over <-chan struct{}, end func()) {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		if _, err := os.Stat(path); err == nil {
+			end()
+			return
+		}
+		select {
+		case <-over:
+			return
+		case <-look.C:
+		}
+	}
 }
 
 // heldByNodes are the addresses that the agent's own processes hold: whether they become free is the plan's affair.

@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -93,12 +91,8 @@ func (a *Agent) probe(ctx context.Context, r *desired.Resource) (f launch.Found,
 	if f, ok := a.probes.get(key); ok { // of another node that is like it
 		return f, false, nil
 	}
-	permanent, err = a.runApart(ctx, l, func(dir string) error {
-		b, err := os.ReadFile(filepath.Join(dir, launch.ProbeFile))
-		if err != nil {
-			return fmt.Errorf("cannot ask Zeek for its names: %w", err)
-		}
-		f, err = launch.ReadProbe(b)
+	permanent, err = a.runApart(ctx, l, launch.ProbeFile, func(content []byte) (err error) {
+		f, err = launch.ReadProbe(content)
 		return err
 	})
 	if err == nil {

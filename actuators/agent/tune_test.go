@@ -42,7 +42,8 @@ func fakeProbe(mode string) {
 		_, _ = f.WriteString(".")
 		_ = f.Close()
 	}
-	_ = os.WriteFile(launch.ProbeFile, fmt.Appendf(nil, `{"logs":false,"names":{"Weird::rate":{"opt":true,"t":"count","json":%q},"Log::json":{"opt":false,"t":"bool"}}}`, rate), 0o644)
+	_ = os.WriteFile("probe.tmp", fmt.Appendf(nil, `{"logs":false,"names":{"Weird::rate":{"opt":true,"t":"count","json":%q},"Log::json":{"opt":false,"t":"bool"}}}`, rate), 0o644)
+	_ = os.Rename("probe.tmp", launch.ProbeFile)
 }
 
 // fakeTune is a Zeek that follows its options.

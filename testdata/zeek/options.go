@@ -40,7 +40,10 @@ func (n *node) probe() error {
 		names[z.name] = about
 	}
 	logs := self.Type == "LOGGER" || self.Type == "MANAGER" && n.program.Bool("Cluster::manager_is_logger", true)
-	return os.WriteFile(launch.ProbeFile, []byte(toJSON(map[string]any{"logs": logs, "names": names})), 0o644)
+	if err := os.WriteFile("zeekrec-probe.tmp", []byte(toJSON(map[string]any{"logs": logs, "names": names})), 0o644); err != nil {
+		return err
+	}
+	return os.Rename("zeekrec-probe.tmp", launch.ProbeFile)
 }
 
 // json is the value of an option now.

@@ -73,8 +73,9 @@ event zeek_init() &priority=1000000
 		p$names[id] = n;
 		}
 
-	local out = open("zeekrec-probe.json");
+	local out = open("zeekrec-probe.tmp");
 	write_file(out, to_json(p));
 	close(out);
+	rename("zeekrec-probe.tmp", "zeekrec-probe.json");
 	exit(0);
 	}
