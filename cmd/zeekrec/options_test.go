@@ -102,7 +102,7 @@ func TestLiveOptions(t *testing.T) {
 
 	first := []string{
 		"Weird::sampling_rate = 100", "Tune::yes = T", "Tune::number = 1 + 41", "Tune::whole = -7", "Tune::real = 0.1", "Tune::span = 5 min",
-		`Tune::text = " a, \\b\tc\" "`, "Tune::shape = /x,y(z|\\/)+/i", "Tune::door = 53/udp", "Tune::host = [2001:db8::1]", "Tune::net = [2001:db8::]/32",
+		`Tune::text = " a, \\b\tc\" "`, "Tune::shape = /x,y(z|\\/)+/", "Tune::door = 53/udp", "Tune::host = [2001:db8::1]", "Tune::net = [2001:db8::]/32",
 		"Tune::colour = Tune::BLUE", `Tune::words = set("b, c", "a", "")`, "Tune::numbers = set(3, 1, 2)", "Tune::hosts = set(192.0.2.7, [2001:db8::7])",
 		"Tune::colours = set(Tune::GREEN, Tune::BLUE)", "Tune::spans = vector(1 sec, 2.5 hrs)", `Tune::list = vector("z", "a b", "z")`,
 	}

@@ -192,7 +192,7 @@ func patternText(s string) (string, error) {
 		text, err := plain("/" + inner + "/")
 		return text, err
 	}
-	return "", errors.New("a pattern that is joined from several cannot be told to a Zeek that runs")
+	return "", errors.New("a pattern with flags, or joined from several, cannot be told to a Zeek that runs")
 }
 
 // balanced reports whether the parentheses of a pattern are its own. Those in brackets or quotation marks are none; they
