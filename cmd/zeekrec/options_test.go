@@ -110,9 +110,9 @@ func TestLiveOptions(t *testing.T) {
 	r.change("options of all types", "", content(first...))
 	t.Logf("%d options on 4 nodes: planned, saved, told and seen after %s", len(first), time.Since(began).Round(time.Millisecond))
 	r.have(
-		"Weird::sampling_rate = 100", "Tune::yes = true", "Tune::number = 42", "Tune::whole = -7", "Tune::real = 0.1", "Tune::span = 300.0",
+		"Weird::sampling_rate = 100", "Tune::yes = true", "Tune::number = 42", "Tune::whole = -7", "Tune::real = 0.1", `Tune::span = "5.0 mins"`,
 		`Tune::text = " a, \\b\tc\" "`, `Tune::door = {"port":53,"proto":"udp"}`, `Tune::host = "2001:db8::1"`, `Tune::net = "2001:db8::/32"`, `Tune::colour = "Tune::BLUE"`,
-		`Tune::spans = [1.0,9000.0]`, `Tune::list = ["z","a b","z"]`,
+		`Tune::spans = ["1.0 sec","2.0 hrs 30.0 mins"]`, `Tune::list = ["z","a b","z"]`,
 	)
 	for _, w := range []string{"logger-1", "manager", "proxy-1", "worker-1"} {
 		b, err := os.ReadFile(r.path("state", "clusters", "dmz", "nodes", w, "stdout"))
