@@ -121,11 +121,12 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 				Message: fmt.Sprintf("logger %q has no port after assignment", n.Name), Hint: "state one: port = 2200",
 			})
 		}
-		r := Resource{Cluster: c.Name, Name: n.Name, Type: TypeNode, Role: n.Role, Instance: n.Instance, Node: spec}
+		r := Resource{Cluster: c.Name, Name: n.Name, Type: TypeNode, Role: n.Role, Instance: n.Instance, Node: spec, Tunable: []string{}}
 		r.Parts = parts(byRole[n.Role], &nodeInput{node: n, spec: spec, peer: pe})
 		r.Seal()
 		rs = append(rs, r)
 	}
+	k.options(c, rs)
 	slices.SortFunc(rs, func(a, b Resource) int { return strings.Compare(a.Name, b.Name) })
 	return rs
 }

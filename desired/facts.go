@@ -22,6 +22,8 @@ type InstanceFacts struct {
 	Interfaces []string
 	// Zeek by path; the key "" is the agent's default.
 	Zeek map[string]ZeekFacts
+	// Names that nodes' scripts have, by NamesKey; what was not asked for is missing.
+	Names map[string]ZeekNames
 }
 
 // ZeekFacts is what a zeek binary says of itself.

@@ -65,7 +65,7 @@ func table() []use {
 		{"args", nil, "", Equal, func(in *nodeInput) []string { return in.spec.Args }, "command line"},
 		{"env", nil, "", Equal, func(in *nodeInput) []string { return envValues(in.spec.Env) }, "environment"},
 		{"files", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.Files) }, "NAME/ is on ZEEKPATH and read at start"},
-		{"options", nil, "", Equal, func(in *nodeInput) []string { return optionValues(in.spec.Options) }, "redef is evaluated at start"},
+		{PartOptions, nil, "", Tune, func(in *nodeInput) []string { return optionValues(in.spec.Options) }, "a redef, evaluated at start; what Zeek calls an option is also set while it runs, by zeekrec-tune.zeek"},
 		{"local_nets", nil, "", Equal, func(in *nodeInput) []string { return in.spec.LocalNets }, "redef is evaluated at start"},
 		{"user", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.User) }, "set before exec"},
 		{"tz", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.TZ) }, "environment"},
@@ -310,13 +310,5 @@ func envValues(env map[string]string) []string {
 		out = append(out, k+"="+v)
 	}
 	slices.Sort(out)
-	return out
-}
-
-func optionValues(os []Option) []string {
-	var out []string
-	for _, o := range os {
-		out = append(out, o.Name+" = "+o.Value)
-	}
 	return out
 }

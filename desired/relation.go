@@ -10,7 +10,7 @@ func Relations() func(role Role, field string) Relation {
 	}
 	cells := map[cell]Relation{}
 	all := []Role{RoleLogger, RoleManager, RoleProxy, RoleWorker}
-	strict := map[Relation]int{Later: 1, Live: 2, Follow: 3, Cover: 4, Equal: 5}
+	strict := map[Relation]int{Later: 1, Live: 2, Tune: 3, Follow: 4, Cover: 5, Equal: 6}
 	for _, u := range table() {
 		roles := u.roles
 		if roles == nil {

@@ -34,6 +34,7 @@ const (
 	Live   Relation = "live"
 	Follow Relation = "follow"
 	Later  Relation = "later"
+	Tune   Relation = "tune"
 )
 
 // PartMembership names the part that says how a process learns of other nodes. Its value is MembershipLive or it has
@@ -64,6 +65,10 @@ type Resource struct {
 	Parts []Part `json:"parts"`
 	// ID is the hash over Parts; equal IDs mean nothing is to do.
 	ID string `json:"id"`
+	// Tunable are the names of its options whose change takes no restart, sorted: Zeek can change them while it runs, or
+	// nothing of this node reads them. It is no part: what is known of Zeek changes nothing about what is to run. Nil in the
+	// record of a process says that it cannot be told options at all (a broker's, an older zeekrec's).
+	Tunable []string `json:"tunable,omitzero"`
 	// Node has what it takes to render and start a resource of type node.
 	Node *NodeSpec `json:"node,omitempty"`
 	// Broker has the same for a resource of type broker.

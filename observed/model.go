@@ -82,6 +82,11 @@ type Resource struct {
 	// Those of the last start, or else of what was told, while no process runs.
 	Parts map[string][]string `json:"parts,omitempty"`
 
+	// Tunable are the names of its options that can be changed while it runs, as it was started and told since; nil: it
+	// cannot be told options. Untaken is why it has not what it was told to change while it runs; empty: it has.
+	Tunable []string `json:"tunable,omitzero"`
+	Untaken string   `json:"untaken,omitempty"`
+
 	// Outdated names what a fresh start would take that the process has not: another version of Zeek,
 	// files that zeekrec would now render differently.
 	Outdated []string `json:"outdated,omitempty"`

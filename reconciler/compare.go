@@ -14,6 +14,10 @@ type delta struct {
 	identity, live, covered []part
 }
 
+// constantsField names the lines of [zeekrec.options] that are a reason for a restart; those that are changed in place are
+// desired.PartOptions.
+const constantsField = "constants"
+
 // part is a field with its values on both sides.
 type part struct {
 	field    string
@@ -33,7 +37,7 @@ func compare(want *desired.Resource, seen *observed.Resource, relation func(desi
 			common++
 		}
 		if !slices.Equal(have, w.Values) {
-			d.add(part{w.Field, settle(w.Relation, seen), have, w.Values})
+			d.add(part{w.Field, settle(w.Relation, seen), have, w.Values}, want, seen)
 		}
 	}
 	if common == len(seen.Parts) {
@@ -51,14 +55,17 @@ func compare(want *desired.Resource, seen *observed.Resource, relation func(desi
 		if relation != nil {
 			rel = relation(want.Role, f)
 		}
-		d.add(part{field: f, relation: settle(rel, seen), from: seen.Parts[f]})
+		d.add(part{field: f, relation: settle(rel, seen), from: seen.Parts[f]}, want, seen)
 	}
 	return d
 }
 
-// settle is what a relation comes to for the process that is seen: only one that was started to follow does.
+// settle is what a relation comes to for the process that is seen: only one that was started to follow does, and only
+// one that can be told options is.
 func settle(r desired.Relation, seen *observed.Resource) desired.Relation {
 	switch {
+	case r == desired.Tune && seen.Tunable == nil:
+		return desired.Equal
 	case r != desired.Follow:
 		return r
 	case desired.Follows(seen.Parts[desired.PartMembership]):
@@ -67,8 +74,19 @@ func settle(r desired.Relation, seen *observed.Resource) desired.Relation {
 	return desired.Cover
 }
 
-func (d *delta) add(p part) {
+func (d *delta) add(p part, want *desired.Resource, seen *observed.Resource) {
 	switch p.relation {
+	case desired.Tune:
+		fixed, live := p, p
+		fixed.from, live.from = desired.SplitOptions(p.from, want.Tunable, seen.Tunable)
+		fixed.to, live.to = desired.SplitOptions(p.to, want.Tunable, seen.Tunable)
+		if !slices.Equal(fixed.from, fixed.to) {
+			fixed.field = constantsField
+			d.identity = append(d.identity, fixed)
+		}
+		if !slices.Equal(live.from, live.to) {
+			d.live = append(d.live, live)
+		}
 	case desired.Equal:
 		d.identity = append(d.identity, p)
 	case desired.Cover:

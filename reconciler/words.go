@@ -102,7 +102,7 @@ func (p part) show(v string) string {
 	case p.relation == desired.Cover:
 	case p.field == "args" && p.followsSecret(v):
 		v = hiddenText
-	case p.field == "args" || p.field == "options":
+	case p.field == "args" || p.field == desired.PartOptions || p.field == constantsField:
 		v = redactText(v)
 	default:
 		v = redact(v)

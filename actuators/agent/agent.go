@@ -24,6 +24,7 @@ type Agent struct {
 	log    *slog.Logger
 	events *eventLog
 	zeeks  *zeeks
+	probes *probes
 	// brokers that run here.
 	brokers brokers
 	links   atomic.Pointer[links]
@@ -50,8 +51,8 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, log: cfg.Log,
-		zeeks:   &zeeks{fallback: cfg.DefaultZeek, ask: cfg.AskZeek, known: map[string]*zeekEntry{}},
-		changes: make(chan struct{}, 1), ready: make(chan struct{}),
+		zeeks:  &zeeks{fallback: cfg.DefaultZeek, ask: cfg.AskZeek, known: map[string]*zeekEntry{}},
+		probes: newProbes(), changes: make(chan struct{}, 1), ready: make(chan struct{}),
 		units: map[string]*unit{}, write: writeJSON,
 	}
 	numbers := a.eventsFile()

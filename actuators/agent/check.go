@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -76,6 +77,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 		if r.Broker != nil {
 			continue // it has no scripts
 		}
+		cmd = cmd.Check()
 		sort := r.Cluster + "\x00" + string(r.Role) + "\x00" + commandLine(cmd)
 		if groups[sort] == nil {
 			first[sort] = r.Key()
@@ -88,7 +90,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 	todo.SetLimit(checksAtOnce)
 	for sort, cmds := range groups {
 		todo.Go(func() error {
-			permanent, err := a.checkScripts(ctx, cmds[0])
+			permanent, err := a.runApart(ctx, cmds[0], "", nil)
 			if n := len(cmds) - 1; err != nil && n > 0 {
 				err = fmt.Errorf("%w\n(and %d more like it)", err, n)
 			}
@@ -108,12 +110,12 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 	return problems, nil
 }
 
-// commandLine is what two nodes of one role have to have in common to be checked as one: everything that
-// is parsed, but not what is a node's own by nature.
+// commandLine is what two nodes of one role have to have in common to be checked as one, of the launches of checks:
+// everything that is parsed, but not what is a node's own by nature.
 func commandLine(l launch.Launch) string {
-	c := l.Check()
-	parts := slices.Clone(c.Argv)
-	for _, e := range c.Env {
+	parts := slices.Clone(l.Argv)
+	nodeDir := filepath.Dir(filepath.Dir(l.StatusFile))
+	for _, e := range l.Env {
 		switch name, _, _ := strings.Cut(e, "="); name {
 		case "CLUSTER_NODE", "HOME":
 		case "ZEEKPATH": // begins with the folder of generated files, which is compared by its content
@@ -128,10 +130,10 @@ func commandLine(l launch.Launch) string {
 	}
 	slices.Sort(names)
 	for _, n := range names {
-		// A node's own port for metrics is the one line that differs from node to node.
+		// A node's own port for metrics and what is in its folder are the lines that differ from node to node.
 		var own []string
 		for line := range strings.Lines(l.Files[n]) {
-			if !strings.Contains(line, "Telemetry::metrics_port") {
+			if !strings.Contains(line, "Telemetry::metrics_port") && !strings.Contains(line, nodeDir+"/") {
 				own = append(own, line)
 			}
 		}
@@ -140,9 +142,10 @@ func commandLine(l launch.Launch) string {
 	return strings.Join(parts, "\x00")
 }
 
-// checkScripts parses a node's scripts with its own Zeek, which opens nothing. The problem is permanent
-// where the parser has spoken.
-func (a *Agent) checkScripts(ctx context.Context, l launch.Launch) (permanent bool, err error) {
+// runApart runs the launch of a check, which opens nothing, in a folder of its own. Where product is the name of a file, the run is
+// over when that is there: the process is not waited for, since the end of a Zeek may take its time, and read sees the
+// content. The error is permanent where the parser has spoken.
+func (a *Agent) runApart(ctx context.Context, l launch.Launch, product string, read func(content []byte) error) (permanent bool, err error) {
 	if err := a.putGenerated(ctx, l); err != nil {
 		return false, err
 	}
@@ -158,17 +161,29 @@ func (a *Agent) checkScripts(ctx context.Context, l launch.Launch) (permanent bo
 	if err := handOver(dir, l.User); err != nil {
 		return false, fmt.Errorf("cannot check scripts: %w", err)
 	}
-	c := l.Check()
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timings.Check)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = c.Env, dir, time.Second
+	cmd := exec.CommandContext(ctx, l.Argv[0], l.Argv[1:]...)
+	cmd.Env, cmd.Dir, cmd.WaitDelay = l.Env, dir, time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: become}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	made := filepath.Join(dir, product)
+	if product != "" {
+		over := make(chan struct{})
+		defer close(over)
+		go endWhenThere(made, over, cancel)
+	}
 	err = cmd.Run()
+	if product != "" {
+		if b, err := os.ReadFile(made); err == nil {
+			return false, read(b)
+		}
+	}
 	exit, exited := errors.AsType[*exec.ExitError](err)
 	switch {
+	case err == nil && product != "":
+		return false, fmt.Errorf("cannot check scripts: the check has left no %s", product)
 	case err == nil:
 		return false, nil
 	case ctx.Err() != nil:
@@ -178,13 +193,30 @@ func (a *Agent) checkScripts(ctx context.Context, l launch.Launch) (permanent bo
 	}
 	said := strings.TrimSpace(out.String())
 	if said == "" {
-		return true, fmt.Errorf("%s ended with status %d and said nothing", strings.Join(c.Argv, " "), exit.ExitCode())
+		return true, fmt.Errorf("%s ended with status %d and said nothing", strings.Join(l.Argv, " "), exit.ExitCode())
 	}
 	lines := strings.Split(said, "\n")
 	if s, _ := diagnose(lines); s != nil && s.kind == faultDisk {
 		return false, errors.New(strings.Join(lines, "\n"))
 	}
 	return true, errors.New(strings.Join(lines[max(0, len(lines)-10):], "\n"))
+}
+
+// endWhenThere calls end as soon as a file is there, and returns then, or when over is closed.
+func endWhenThere(path string, over <-chan struct{}, end func()) {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		if _, err := os.Stat(path); err == nil {
+			end()
+			return
+		}
+		select {
+		case <-over:
+			return
+		case <-look.C:
+		}
+	}
 }
 
 // heldByNodes are the addresses that the agent's own processes hold: whether they become free is the plan's affair.

@@ -14,6 +14,7 @@
 //	nodes/NODE/told.json     what it shall run; removed when it shall run no more
 //	nodes/NODE/running.json  what was started last: spec, command, incarnation, identity of the process
 //	nodes/NODE/members.tsv   the nodes of its cluster, which the process follows where its membership is live
+//	nodes/NODE/options.conf  options that were changed since its start; it writes what it has to work/.options.json
 //	nodes/NODE/node.lock     locked by the process itself, as long as it lives
 //	nodes/NODE/{stdout,stderr}, work/
 //	nodes/BROKER/work/       what a broker keeps: launch.BrokerFiles

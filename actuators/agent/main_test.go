@@ -60,7 +60,14 @@ func fakeZeek(args []string) {
 		}
 		return
 	}
+	if slices.Contains(args, "zeekrec-probe") {
+		fakeProbe(mode)
+		return
+	}
 	status := args[slices.Index(args, "-U")+1]
+	if mode != "untuned" {
+		go fakeTune(filepath.Dir(filepath.Dir(status)), mode)
+	}
 	say := func(s string) {
 		if err := os.WriteFile(status, []byte(s+"\n"), 0o644); err != nil {
 			panic(err)

@@ -33,15 +33,15 @@ func (u *unit) writeMembers() {
 	if u.told == nil || u.told.Resource.Node == nil || u.told.Resource.Node.Membership != desired.MembershipLive {
 		return
 	}
-	if err := putMembers(u.dir.members(), launch.Members(u.told.Resource.Node.Layout), u.now()); err != nil {
+	if err := putTable(u.dir.members(), launch.Members(u.told.Resource.Node.Layout), u.now()); err != nil {
 		u.unwritten = "cannot tell it the nodes of its cluster: " + err.Error()
 	}
 }
 
-// putMembers replaces a table in one piece, and leaves one alone that says the same. Zeek sees a change by the inode and
+// putTable replaces a table in one piece, and leaves one alone that says the same. Zeek sees a change by the inode and
 // the second of the last change, and the inode of the one before last may be used again: so no two tables that follow
 // each other are of the same second.
-func putMembers(path string, content []byte, now time.Time) error {
+func putTable(path string, content []byte, now time.Time) error {
 	old, err := os.ReadFile(path)
 	if err == nil && bytes.Equal(old, content) {
 		return nil

@@ -202,7 +202,7 @@ func TestPutMembers(t *testing.T) {
 		{"c", at.Add(time.Hour), at.Unix() + 3600},
 		{"d", at.Add(-time.Hour), at.Unix() + 3601}, // a clock that was set back
 	} {
-		if err := putMembers(path, []byte(tt.content), tt.now); err != nil {
+		if err := putTable(path, []byte(tt.content), tt.now); err != nil {
 			t.Fatal(err)
 		}
 		b, err := os.ReadFile(path)

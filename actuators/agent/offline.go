@@ -56,7 +56,7 @@ func offline(f folder, cluster string, r *observed.Report) error {
 		o.Told, o.Hold = told.Resource.ID, told.Hold
 	}
 	if ran != nil {
-		o.Started, o.Incarnation, o.Restarts = ran.Resource.ID, ran.Incarnation, ran.Restarts
+		o.Started, o.Incarnation, o.Restarts, o.Tunable = ran.Resource.ID, ran.Incarnation, ran.Restarts, ran.tunable(told)
 		z := ran.Zeek
 		if n := ran.Resource.Node; n != nil && z.Version != "" {
 			r.Host.Zeek[n.Zeek] = observed.Zeek{Path: z.Path, Version: z.Version, ZeekPath: z.ZeekPath, HasLocal: hasLocal(z.ZeekPath), StandIn: z.StandIn}

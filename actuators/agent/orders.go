@@ -184,7 +184,12 @@ func differing(was, is *desired.Resource) string {
 	}
 	var out []string
 	for field, rel := range relation {
-		if rel == desired.Equal && !slices.Equal(was.Part(field), is.Part(field)) {
+		from, to := was.Part(field), is.Part(field)
+		if rel == desired.Tune && was.Tunable != nil {
+			from, _ = desired.SplitOptions(from, was.Tunable, is.Tunable)
+			to, _ = desired.SplitOptions(to, was.Tunable, is.Tunable)
+		}
+		if (rel == desired.Equal || rel == desired.Tune) && !slices.Equal(from, to) {
 			out = append(out, field)
 		}
 	}

@@ -39,6 +39,8 @@ type runningRecord struct {
 	Known map[string][]string `json:"known,omitempty"`
 	// Live are its live parts as it was told last; null: as in Resource.
 	Live map[string][]string `json:"live"`
+	// Tuned is which options it was seen to have, as optionsHash has it: those of its start, until it took others.
+	Tuned string `json:"tuned,omitempty"`
 	// InterfaceIndex of the interface that it captures on; 0 where none is known.
 	InterfaceIndex int `json:"interface_index,omitempty"`
 	// Zeek is the program; of a broker zeekrec's, without a version.
@@ -84,6 +86,8 @@ func (f folder) told() string               { return filepath.Join(string(f), "t
 func (f folder) running() string            { return filepath.Join(string(f), "running.json") }
 func (f folder) broker() launch.BrokerFiles { return launch.BrokerFilesOf(string(f)) }
 func (f folder) members() string            { return launch.MembersFile(string(f)) }
+func (f folder) tune() string               { return launch.TuneFile(string(f)) }
+func (f folder) tuneAnswer() string         { return launch.TuneAnswerFile(string(f)) }
 func (f folder) lock() string               { return filepath.Join(string(f), "node.lock") }
 func (f folder) stdout() string             { return filepath.Join(string(f), "stdout") }
 func (f folder) stderr() string             { return filepath.Join(string(f), "stderr") }

@@ -105,6 +105,10 @@ func watchOf(r *runningRecord) watch {
 func (u *unit) next(cmd command, zeek binary, healing bool) *runningRecord {
 	n := &runningRecord{
 		Resource: u.told.Resource, Incarnation: 1, StartedAt: u.now().UTC(), Zeek: zeek, Command: cmd,
+		Tuned: optionsHash(&u.told.Resource),
+	}
+	if _, err := os.Stat(launch.TuneScript(cmd.GenDir)); err != nil {
+		n.Resource.Tunable = nil // healed as an older zeekrec started it
 	}
 	if u.last != nil {
 		n.Incarnation = u.last.Incarnation + 1
@@ -205,7 +209,7 @@ func (u *unit) makeRoom(cmd *command, healing bool) error {
 		return u.makeBrokerRoom(healing)
 	}
 	u.writeMembers()
-	return nil
+	return u.clearOptions()
 }
 
 // handOver gives a folder to the user that the process becomes.

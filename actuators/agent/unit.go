@@ -53,6 +53,11 @@ type unit struct {
 	warnings   []string
 	// unwritten is why the table that the process follows is not as it was told; empty: it is.
 	unwritten string
+	// untaken is why the process has not the options that it was told; empty: it has. tuner sees to that, until endTuning.
+	untaken   string
+	tuner     *tuner
+	endTuning context.CancelFunc
+	tuneNews  chan tuneNews
 	outdated  []string
 	foreign   []int  // processes that bear the mark and are not the agent's
 	evidence  string // of the host when it became FAILED
@@ -75,7 +80,8 @@ func (a *Agent) newUnit(f folder) *unit {
 	return &unit{
 		agent: a, log: a.log.With("resource", key), dir: f, key: key,
 		inbox: make(chan request), ticks: make(chan struct{}, 1), news: make(chan struct{}, 1),
-		m: machine{timings: a.cfg.Timings, phase: stopped, since: a.cfg.Now()},
+		tuneNews: make(chan tuneNews),
+		m:        machine{timings: a.cfg.Timings, phase: stopped, since: a.cfg.Now()},
 	}
 }
 
@@ -94,6 +100,7 @@ func (u *unit) loop(ctx context.Context) {
 	defer func() {
 		u.closeBroker()
 		u.closeCondition()
+		u.stopTuning()
 		u.talks.Wait()
 		if u.proc != nil {
 			u.proc.Close()
@@ -105,6 +112,7 @@ func (u *unit) loop(ctx context.Context) {
 	u.openCondition(ctx, false)
 	u.answers.Store(u.hasAnswers())
 	u.tellMembers()
+	u.tune(ctx)
 	if u.first != "" {
 		t := u.first
 		u.first = ""
@@ -135,6 +143,8 @@ func (u *unit) loop(ctx context.Context) {
 			u.feed(ctx, due, nil)
 		case <-u.ticks:
 			u.tick(ctx)
+		case n := <-u.tuneNews:
+			u.tuneHeard(n)
 		case <-u.news:
 			if u.broker != nil {
 				u.refreshOutdated() // it may have said which version it is
@@ -218,6 +228,7 @@ func (u *unit) over(ctx context.Context) {
 	u.proc = nil
 	u.closeBroker()
 	u.closeCondition()
+	u.stopTuning()
 	u.watch, u.warnings, u.unwritten = watch{}, nil, ""
 	u.tellEnding(id.PID)
 	// What it has left behind would hold its lock.
@@ -256,6 +267,7 @@ func (u *unit) order(ctx context.Context, o *desired.Order) error {
 	u.log.Info("told", "verb", o.Verb, "plan", o.Plan, "reason", o.Reason, "hold", d.hold)
 	if o.Verb == desired.Update || d.then == run {
 		u.applyLive()
+		u.tune(ctx)
 		u.tellBroker()
 	}
 	if d.then != "" {
@@ -316,7 +328,7 @@ func (u *unit) applyLive() {
 	was, known, live := u.last.parts(), maps.Clone(u.last.Known), map[string][]string{}
 	for _, p := range u.told.Resource.Parts {
 		switch {
-		case p.Relation == desired.Live, p.Relation == desired.Follow && u.follows():
+		case p.Relation == desired.Live, p.Relation == desired.Follow && u.follows(), p.Relation == desired.Tune && u.tunes():
 			live[p.Field] = p.Values
 			delete(known, p.Field)
 		case p.Relation == desired.Cover, p.Relation == desired.Follow:

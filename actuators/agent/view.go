@@ -45,7 +45,7 @@ func (u *unit) describe() (observed.Resource, bool) {
 	v.Port = portOf(about)
 	v.State, v.Reason = u.state()
 	v.Since = u.m.since
-	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.brokerTrouble() == "" && u.unwritten == ""
+	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.brokerTrouble() == "" && u.unwritten == "" && u.untaken == ""
 	if u.told != nil {
 		v.Told, v.Hold = u.told.Resource.ID, u.told.Hold
 	}
@@ -53,7 +53,7 @@ func (u *unit) describe() (observed.Resource, bool) {
 		v.Incarnation, v.Restarts, v.Started = l.Incarnation, l.Restarts, l.Resource.ID
 		if u.proc != nil {
 			v.PID, v.StartedAt, v.Version, v.StandIn = l.Process.PID, l.StartedAt, l.Zeek.Version, l.Zeek.StandIn
-			v.Outdated = u.outdated
+			v.Outdated, v.Tunable, v.Untaken = u.outdated, l.tunable(u.told), u.untaken
 			v.Degraded, v.Notes = u.condition.says()
 		}
 		if u.broker != nil {
@@ -145,6 +145,8 @@ func (u *unit) runningReason() string {
 		return u.brokerTrouble()
 	case u.unwritten != "":
 		return u.unwritten
+	case u.untaken != "":
+		return u.untaken
 	case u.told == nil:
 		return "orphaned: nothing says that it should run"
 	case len(u.warnings) > 0:
@@ -176,7 +178,7 @@ func (u *unit) parts() map[string][]string {
 func (r *runningRecord) parts() map[string][]string {
 	out := make(map[string][]string, len(r.Resource.Parts))
 	for _, p := range r.Resource.Parts {
-		if r.Live == nil || p.Relation != desired.Live && p.Relation != desired.Follow {
+		if r.Live == nil || p.Relation != desired.Live && p.Relation != desired.Follow && (p.Relation != desired.Tune || r.Resource.Tunable == nil) {
 			out[p.Field] = p.Values
 		}
 	}

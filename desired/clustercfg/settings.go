@@ -255,9 +255,6 @@ func (p *parser) notYet(c *desired.Cluster) {
 	if line, stated := p.ownLine("archive", ""); stated {
 		p.rep.info(line, "archive", "the archiver is not run in this version: of this section only interval and timezone have an effect", "rotated logs stay in the queue of each logger")
 	}
-	if line, _ := p.ownLine("options", ""); len(s.Options) > 0 {
-		p.rep.info(line, "options", "every line of [zeekrec.options] is a redef in this version: a change of one restarts the nodes", "")
-	}
 	for _, role := range slices.Sorted(maps.Keys(s.Limits)) {
 		l := s.Limits[role]
 		if l.MemoryMax != 0 {

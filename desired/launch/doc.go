@@ -23,6 +23,9 @@
 // runs: ARCHITECTURE.md, "Members that come and go". zeekrec-telemetry, which it loads where a node that captures serves metrics, gives
 // these the packet counters of misc/stats.
 //
+// zeekrec-tune lets the node follow TuneFile, options that are changed while it runs; zeekrec-probe is for Probe, a run that
+// asks Zeek for its names: ARCHITECTURE.md, "Options that are changed while nodes run".
+//
 // And that of a broker, whose settings and keys can be changed while it runs, and so are not on it:
 //
 //	zeekrec broker --xpub tcp://127.0.0.1:5555 --xsub tcp://127.0.0.1:5556 --state NODEDIR/work/subscriptions.json

@@ -78,7 +78,8 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 	}
 	l.Files = map[string]string{
 		"cluster-layout.zeek": layoutScript(s.Layout),
-		"zeekrec-node.zeek":   nodeScript(r, v, l.QueueDir, MembersFile(p.NodeDir)),
+		"zeekrec-node.zeek":   nodeScript(r, v, l.QueueDir, p.NodeDir),
+		tuneFileName:          tuneScript,
 	}
 	if s.Membership == desired.MembershipLive {
 		l.Files["zeekrec-members.zeek"] = membersScript
@@ -91,7 +92,7 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 	}
 	l.Argv = argv(r, v, p, l.StatusFile)
 	if len(s.Options) > 0 {
-		l.Files["zeekrec-options.zeek"] = optionsScript(s.Options)
+		l.Files["zeekrec-options.zeek"] = optionsScript(s.Options, r.Tunable)
 	}
 	l.Env = environment(r, p, l.Dir)
 	l.seal(p, s)
@@ -193,14 +194,20 @@ func (l *Launch) hash(zeekPath string) string {
 // port, no status file (facts/zeromq.md, Appendix A and C). Its files are those of l.
 func (l Launch) Check() Launch {
 	c := l
-	c.Argv = []string{l.Argv[0], "-a"}
+	c.Argv = slices.Insert(l.withoutMachine(), 1, "-a")
+	c.Env = append(slices.Clone(l.Env), "ZEEKCTL_CHECK_CONFIG=1")
+	return c
+}
+
+// withoutMachine is the command line without interface and status file.
+func (l Launch) withoutMachine() []string {
+	out := []string{l.Argv[0]}
 	for i := 1; i < len(l.Argv); i++ {
 		if a := l.Argv[i]; a == "-i" || a == "-U" {
 			i++
 			continue
 		}
-		c.Argv = append(c.Argv, l.Argv[i])
+		out = append(out, l.Argv[i])
 	}
-	c.Env = append(slices.Clone(l.Env), "ZEEKCTL_CHECK_CONFIG=1")
-	return c
+	return out
 }

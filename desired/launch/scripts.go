@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,7 +61,7 @@ func managerOf(l desired.Layout) string {
 }
 
 // nodeScript has the settings that make a Zeek process this node.
-func nodeScript(r *desired.Resource, v Version, queue, members string) string {
+func nodeScript(r *desired.Resource, v Version, queue, nodeDir string) string {
 	s := r.Node
 	var b strings.Builder
 	b.WriteString(header())
@@ -98,7 +99,7 @@ func nodeScript(r *desired.Resource, v Version, queue, members string) string {
 		}
 		if s.Membership == desired.MembershipLive {
 			b.WriteString("\n@load ./zeekrec-members\n")
-			redef("Cluster::zeekrec_members_file", quote(members))
+			redef("Cluster::zeekrec_members_file", quote(MembersFile(nodeDir)))
 		}
 		b.WriteString("\n@load ./zeekrec-answer\n")
 		// So that the node answers others, too: zeekrec broker ask, zeekctl. The same file is in 8.0 to 9.1. It would open a
@@ -115,7 +116,11 @@ func nodeScript(r *desired.Resource, v Version, queue, members string) string {
 		b.WriteString("\n")
 	}
 
-	b.WriteString("@load base/frameworks/telemetry/options\n")
+	b.WriteString("@load ./zeekrec-tune\n")
+	redef("Zeekrec::tune_file", quote(TuneFile(nodeDir)))
+	redef("Zeekrec::tune_answer_file", quote(TuneAnswerFile(nodeDir)))
+
+	b.WriteString("\n@load base/frameworks/telemetry/options\n")
 	if s.MetricsPort != 0 {
 		redef("Telemetry::metrics_port", fmt.Sprintf("%d/tcp", s.MetricsPort))
 		redef("Telemetry::metrics_address", quote(s.MetricsAddress)) // Zeek's own default is every address
@@ -176,12 +181,18 @@ func addressOf(l desired.Layout, name string) string {
 	return ""
 }
 
-// optionsScript has what the user wrote in [zeekrec.options], name by name.
-func optionsScript(os []desired.Option) string {
+// optionsScript has what the user wrote in [zeekrec.options], name by name. The lines are for all nodes, and some may not
+// load the script that has a name: it is tunable there, since nothing reads it. A name of which nothing is known is for
+// Zeek's parser to judge.
+func optionsScript(os []desired.Option, tunable []string) string {
 	var b strings.Builder
 	b.WriteString(header())
 	for _, o := range os {
-		fmt.Fprintf(&b, "redef %s = %s;\n", o.Name, o.Value)
+		redef := fmt.Sprintf("redef %s = %s;\n", o.Name, o.Value)
+		if slices.Contains(tunable, o.Name) {
+			redef = fmt.Sprintf("@ifdef ( %s )\n%s@endif\n", o.Name, redef)
+		}
+		b.WriteString(redef)
 	}
 	return b.String()
 }

@@ -62,6 +62,7 @@ type Engine struct {
 	plans      map[string]reconciler.ClusterPlan // by cluster
 	keyrings   map[string]*keyring               // by cluster, of those that need keys
 	asked      map[string]bool                   // instance and path of a Zeek: false while the agent looks at it
+	names      names
 	journalErr string
 	rollErr    string // told last
 	draining   bool
@@ -84,6 +85,7 @@ func New(cfg Config) *Engine {
 		fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
 		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
 		plans: map[string]reconciler.ClusterPlan{}, keyrings: map[string]*keyring{},
+		names: newNames(),
 	}
 }
 

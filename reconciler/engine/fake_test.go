@@ -39,6 +39,10 @@ type hosts struct {
 	// problems of a preflight.
 	problems func(r *desired.Resource) *observed.Problem
 	doErr    func(o desired.Order) error
+	// names are what Zeek says of its names; namesErr why it says nothing. untaken is what nodes say of what they were told.
+	names    map[string]desired.NameKind
+	namesErr error
+	untaken  string
 }
 
 func newHosts() *hosts {
@@ -116,8 +120,11 @@ func (h *hosts) Do(_ context.Context, _ string, o desired.Order) error {
 	case desired.Update:
 		s.Told = o.Resource.ID
 		s.Parts = maps.Clone(s.Parts) // reports that were handed out have the old one
+		delete(s.Parts, desired.PartOptions)
+		s.Untaken = h.untaken
+		s.Tunable = slices.Concat(s.Tunable, o.Resource.Tunable)
 		for _, p := range o.Resource.Parts {
-			if p.Relation == desired.Live || p.Relation == desired.Follow && desired.Follows(s.Parts[desired.PartMembership]) {
+			if p.Relation == desired.Live || p.Relation == desired.Follow && desired.Follows(s.Parts[desired.PartMembership]) || p.Relation == desired.Tune {
 				s.Parts[p.Field] = p.Values
 			}
 		}
@@ -136,7 +143,7 @@ func (h *hosts) start(r *desired.Resource) {
 	h.pid++
 	s = &observed.Resource{
 		Cluster: r.Cluster, Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, Since: time.Now(),
-		PID: 1000 + h.pid, Incarnation: inc + 1, Healthy: true, Told: r.ID, Started: r.ID, Parts: map[string][]string{}, StartedAt: time.Now(),
+		PID: 1000 + h.pid, Incarnation: inc + 1, Healthy: true, Tunable: r.Tunable, Told: r.ID, Started: r.ID, Parts: map[string][]string{}, StartedAt: time.Now(),
 	}
 	for _, p := range r.Parts {
 		s.Parts[p.Field] = p.Values
@@ -154,6 +161,16 @@ func (h *hosts) Ask(_ context.Context, _, zeek string) error {
 	defer h.mu.Unlock()
 	h.asked = append(h.asked, zeek)
 	return nil
+}
+
+func (h *hosts) Names(context.Context, string, desired.Resource) (desired.ZeekNames, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return desired.ZeekNames{Kinds: maps.Clone(h.names)}, h.namesErr
+}
+
+func (h *hosts) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
+	return h.Check(ctx, instance, rs)
 }
 
 func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
@@ -198,6 +215,21 @@ func (h *hosts) took() string {
 		i = j
 	}
 	return strings.Join(out, ", ")
+}
+
+// updates are the resources that were told to update since the last call of it or of took.
+func (h *hosts) updates() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []string
+	for _, o := range h.orders {
+		if key, ok := strings.CutPrefix(o, "update dmz/"); ok {
+			out = append(out, key)
+		}
+	}
+	h.orders = slices.DeleteFunc(h.orders, func(o string) bool { return strings.HasPrefix(o, "update ") })
+	slices.Sort(out)
+	return strings.Join(out, " ")
 }
 
 // set changes a resource behind everybody's back.
@@ -327,6 +359,17 @@ func (m *memory) outcomes() string {
 	return strings.Join(out, " ")
 }
 
+// rejected is what was wrong with revisions that were not accepted.
+func (m *memory) rejected() string {
+	var out []string
+	for _, r := range m.kinds(engine.KindRejected) {
+		for _, p := range r.Problems {
+			out = append(out, p.Message)
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
 func (m *memory) kinds(k engine.Kind) []engine.Record {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -445,6 +488,11 @@ func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.
 			continue
 		}
 		name, env, _ := strings.Cut(w, "=")
+		if name == "!option" {
+			name, value, _ := strings.Cut(env, "=")
+			c.Settings.Options = append(c.Settings.Options, desired.Option{Name: name, Value: value, Line: 1})
+			continue
+		}
 		if name == "!zeek" {
 			c.Settings.Zeek = env
 			continue

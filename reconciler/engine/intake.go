@@ -46,7 +46,7 @@ func (e *Engine) observe(ctx context.Context, o Observation) {
 	e.seen.commit = o.Snapshot.Commit
 	in := judge(o.Snapshot, e.cfg.Parse, e.cfg.Validate, e.cfg.Instance)
 	e.seen.diagnostics = in.diagnostics
-	if !e.learned(ctx, in.good) {
+	if !e.learned(ctx, in.good) || !e.learnedOptions(ctx, in, time.Now()) {
 		e.pending = &o // an answer is to come
 		return
 	}
@@ -327,8 +327,11 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 		}
 	}
 	e.tendKeys(ctx, now) // of those that were read just now
-	e.compiled = desired.Compile(cs, e.facts(), e.state.Assigned(), now)
-	e.compiledAs = e.compileKey()
+	facts := e.facts()
+	e.compiled = desired.Compile(cs, facts, e.state.Assigned(), now)
+	if e.compiledAs = ""; e.withhold(ctx, cs, facts, now) {
+		e.compiledAs = e.compileKey()
+	}
 	e.keepParsed(cs)
 }
 
@@ -356,7 +359,7 @@ func (e *Engine) keepParsed(cs []*desired.Cluster) {
 
 // facts from the newest reports, with the keys that count.
 func (e *Engine) facts() desired.Facts {
-	f := factsFrom(e.fleet, e.cfg.Instance)
+	f := withNames(factsFrom(e.fleet, e.cfg.Instance), e.names.known)
 	f.Keys = e.state.keyFacts()
 	return f
 }
@@ -369,6 +372,7 @@ func factsKey(f desired.Facts) string {
 		for _, z := range slices.Sorted(maps.Keys(i.Zeek)) {
 			fmt.Fprintf(&b, " %s=%v", z, i.Zeek[z])
 		}
+		b.WriteString(namesKey(i.Names))
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Keys)) {
 		fmt.Fprintf(&b, "\x00%s %v", name, f.Keys[name])

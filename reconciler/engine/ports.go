@@ -24,6 +24,10 @@ type Agents interface {
 	Ask(ctx context.Context, instance, zeek string) error
 	// Check is the preflight: would these resources start there? It disturbs nothing.
 	Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error)
+	// CheckUpdate is the preflight of nodes that run and are to be told options: would they take them?
+	CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error)
+	// Names asks the Zeek of a node which names its scripts let be redefined. It disturbs nothing. NAME/ has to be there.
+	Names(ctx context.Context, instance string, r desired.Resource) (desired.ZeekNames, error)
 }
 
 // Journal keeps records and files. What Append has returned for is on disk.

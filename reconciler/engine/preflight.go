@@ -13,7 +13,40 @@ import (
 	"github.com/zeekrec/zeekrec/reconciler"
 )
 
-// preflight reports whether what the plan starts and restarts has been checked where it will run. It
+// toCheck is what a preflight is about, by instance: what is to be started, and what runs and is to be told options.
+type toCheck struct{ start, update map[string][]desired.Resource }
+
+// toCheckOf is what of a plan a rollout has not checked yet.
+func toCheckOf(plan *reconciler.ClusterPlan, r *rollout) toCheck {
+	c := toCheck{map[string][]desired.Resource{}, map[string][]desired.Resource{}}
+	for i := range plan.Actions {
+		a := &plan.Actions[i]
+		if a.Target == nil || r.checked[a.Target.ID+a.Resource] {
+			continue
+		}
+		switch {
+		case a.Kind == desired.Start, a.Kind == desired.Restart:
+			c.start[a.Instance] = append(c.start[a.Instance], *a.Target)
+		case a.Kind == desired.Update && slices.ContainsFunc(a.Reasons, func(r reconciler.Reason) bool { return r.Field == desired.PartOptions }):
+			c.update[a.Instance] = append(c.update[a.Instance], *a.Target)
+		}
+	}
+	return c
+}
+
+// each calls f with every resource.
+func (c *toCheck) each(f func(*desired.Resource)) {
+	for _, by := range []map[string][]desired.Resource{c.start, c.update} {
+		for _, rs := range by {
+			for i := range rs {
+				f(&rs[i])
+			}
+		}
+	}
+}
+
+// preflight reports whether what the plan starts and restarts has been checked where it will run, and the options that it
+// tells. It
 // begins the check where it has not, and deals with what one found: a revision that is itself at fault is
 // quarantined with the parser's own words, before anything was disturbed; a host that may come right
 // by itself is waited for, as long as something runs that would be disturbed for it (decisions 16).
@@ -22,14 +55,8 @@ func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Re
 	if r.checking {
 		return false
 	}
-	byInstance := map[string][]desired.Resource{}
-	for i := range plan.Actions {
-		a := &plan.Actions[i]
-		if (a.Kind == desired.Start || a.Kind == desired.Restart) && a.Target != nil && !r.checked[a.Target.ID+a.Resource] {
-			byInstance[a.Instance] = append(byInstance[a.Instance], *a.Target)
-		}
-	}
-	if len(byInstance) == 0 {
+	todo := toCheckOf(&plan, r)
+	if len(todo.start)+len(todo.update) == 0 {
 		return true
 	}
 	var tree desired.Tree
@@ -42,32 +69,43 @@ func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Re
 	go func() {
 		within, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the check took longer than %s", limit))
 		defer cancel()
-		ps, err := e.check(within, name, byInstance, tree)
-		e.later(ctx, func() { e.checked(ctx, name, w, r, byInstance, ps, err) })
+		ps, err := e.check(within, name, todo, tree)
+		e.later(ctx, func() { e.checked(ctx, name, w, r, todo, ps, err) })
 	}()
 	return false
 }
 
 // check asks every instance, one after the other: checks load the hosts that are to keep working.
-func (e *Engine) check(ctx context.Context, cluster string, byInstance map[string][]desired.Resource, tree desired.Tree) ([]observed.Problem, error) {
+func (e *Engine) check(ctx context.Context, cluster string, todo toCheck, tree desired.Tree) ([]observed.Problem, error) {
 	var all []observed.Problem
-	for _, inst := range slices.Sorted(maps.Keys(byInstance)) {
+	insts := slices.Sorted(maps.Keys(todo.start))
+	insts = slices.AppendSeq(insts, maps.Keys(todo.update))
+	slices.Sort(insts)
+	for _, inst := range slices.Compact(insts) {
 		if len(tree) > 0 {
 			if err := e.cfg.Agents.PutFiles(ctx, inst, cluster, tree); err != nil {
 				return nil, fmt.Errorf("cannot bring the files of %s to %s: %w", cluster, inst, err)
 			}
 		}
-		ps, err := e.cfg.Agents.Check(ctx, inst, byInstance[inst])
-		if err != nil {
-			return nil, fmt.Errorf("cannot check on %s: %w", inst, err)
+		for _, c := range []struct {
+			check func(context.Context, string, []desired.Resource) ([]observed.Problem, error)
+			rs    []desired.Resource
+		}{{e.cfg.Agents.Check, todo.start[inst]}, {e.cfg.Agents.CheckUpdate, todo.update[inst]}} {
+			if len(c.rs) == 0 {
+				continue
+			}
+			ps, err := c.check(ctx, inst, c.rs)
+			if err != nil {
+				return nil, fmt.Errorf("cannot check on %s: %w", inst, err)
+			}
+			all = append(all, ps...)
 		}
-		all = append(all, ps...)
 	}
 	return all, nil
 }
 
 // checked takes the result of a check, in the loop.
-func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, byInstance map[string][]desired.Resource, ps []observed.Problem, err error) {
+func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, todo toCheck, ps []observed.Problem, err error) {
 	r.checking = false
 	if w.rollout != r {
 		return // another one took over meanwhile
@@ -81,13 +119,11 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 	for _, p := range ps {
 		bad[p.Resource] = true
 	}
-	for _, rs := range byInstance {
-		for i := range rs {
-			if !bad[rs[i].Key()] {
-				r.checked[rs[i].ID+rs[i].Key()] = true
-			}
+	todo.each(func(x *desired.Resource) {
+		if !bad[x.Key()] {
+			r.checked[x.ID+x.Key()] = true
 		}
-	}
+	})
 	if len(ps) == 0 {
 		return
 	}
@@ -98,11 +134,7 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 	}
 	if !e.anythingRuns(name) && !slices.ContainsFunc(ps, func(p observed.Problem) bool { return p.Permanent }) {
 		// Nothing would be disturbed: what can start, starts, and what cannot is seen as FAILED.
-		for _, rs := range byInstance {
-			for i := range rs {
-				r.checked[rs[i].ID+rs[i].Key()] = true
-			}
-		}
+		todo.each(func(x *desired.Resource) { r.checked[x.ID+x.Key()] = true })
 		for _, p := range ps {
 			e.log.Warn("A node may not start; it is tried all the same, since nothing would be disturbed", "resource", p.Resource, "reason", p.Message)
 		}

@@ -64,6 +64,7 @@ func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
 			e.complete(ctx, name, w, h, target, v, want)
 			if w.rollout == nil && suspended == "" && !e.draining {
 				e.retireKeys(ctx, name, h, v, want, now)
+				e.settledNames(ctx, name, want, now)
 			}
 		}
 		return

@@ -113,8 +113,8 @@ func (a *act) reached(s *observed.Resource, now time.Time, stable time.Duration)
 	case desired.Stop:
 		return s == nil || s.PID == 0
 	case desired.Update:
-		// What a broker is told reaches it a moment later; nothing that relies on it is done before.
-		return a.role != desired.RoleBroker || s == nil || s.PID == 0 || s.Healthy
+		// What a process is told reaches it a moment later; nothing that relies on it is done before.
+		return s == nil || s.PID == 0 || s.Untaken == "" && (a.role != desired.RoleBroker || s.Healthy)
 	case desired.Start:
 		return s != nil && s.Healthy
 	default:

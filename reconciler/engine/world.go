@@ -18,7 +18,9 @@ type World struct {
 	State    *State                     `json:"state"`
 	Fleet    map[string]observed.Report `json:"fleet"`
 	Instance string                     `json:"instance"`
-	At       time.Time                  `json:"at"`
+	// Names in nodes' scripts that are known, by instance and desired.NamesKey.
+	Names map[string]map[string]desired.ZeekNames `json:"names,omitempty"`
+	At    time.Time                               `json:"at"`
 	// Note says what the world is, where it is not what runs: the plan's first line.
 	Note string `json:"note,omitempty"`
 }
@@ -27,7 +29,7 @@ type World struct {
 func (e *Engine) World(ctx context.Context) (*World, error) {
 	var w *World
 	err := e.call(ctx, func() {
-		w = &World{Source: e.cfg.Source, State: e.state, Fleet: maps.Clone(e.fleet), Instance: e.cfg.Instance, At: time.Now()}
+		w = &World{Source: e.cfg.Source, State: e.state, Fleet: maps.Clone(e.fleet), Instance: e.cfg.Instance, At: time.Now(), Names: e.names.snapshot()}
 		w.State = copyState(e.state)
 	})
 	if err != nil {
@@ -61,7 +63,7 @@ func EmptyWorld(instance string, at time.Time) *World {
 // whole says that the snapshot replaces the source: clusters that it lacks would be removed.
 func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate Validator) *reconciler.Plan {
 	in := judge(s, parse, validate, w.Instance)
-	facts := factsFrom(w.Fleet, w.Instance)
+	facts := withNames(factsFrom(w.Fleet, w.Instance), w.Names)
 	facts.Keys = w.State.keyFacts()
 	out := desired.Compile(clusterList(in.good), facts.WithAssumedKeys(clusterList(in.good)), w.State.Assigned(), w.At)
 	in.blame(out.Diagnostics)
@@ -185,6 +187,7 @@ func running(r *desired.Resource, at time.Time) observed.Resource {
 	o := observed.Resource{
 		Cluster: r.Cluster, Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, Since: at,
 		PID: 1, StartedAt: at, Incarnation: 1, Healthy: true, Told: r.ID, Started: r.ID, Parts: make(map[string][]string, len(r.Parts)),
+		Tunable: r.Tunable,
 	}
 	for _, p := range r.Parts {
 		o.Parts[p.Field] = p.Values

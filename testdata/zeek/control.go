@@ -57,8 +57,16 @@ func (n *node) lookup(id string) string {
 	case "Cluster::active_node_ids":
 		return printActive(n.members.Active())
 	}
+	if v, ok := n.told[id]; ok {
+		return v
+	}
 	if v, ok := n.program.Value(id); ok {
 		return v
+	}
+	for _, z := range zeekNames() {
+		if z.name == id && z.value != "" {
+			return z.value
+		}
 	}
 	return "<unknown id>"
 }

@@ -22,7 +22,8 @@
 //     own, told to be like libzmq's proxy. Log lines of the others go to the loggers
 //     each second. With frameworks/control/controllee, and with zeekrec-answer, it
 //     answers questions: what scripts have redefined, Cluster::node,
-//     Cluster::active_node_ids;
+//     Cluster::active_node_ids; with zeekrec-tune it takes the options of a file, of the few that it knows, and
+//     with zeekrec-probe it says which these are;
 //   - with -i wants the interface to exist and to be up, and says "listening on";
 //     it opens no socket on it, so that it needs no privilege;
 //   - as a logger writes and rotates logs (package logs), rotates what a killed one

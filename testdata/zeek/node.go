@@ -37,6 +37,11 @@ type node struct {
 	self    zeekbus.Hello
 	format  zeekbus.Format
 
+	// told are the options that it was told while it runs, toldFrom the file as it was read last, toldDue when it is again.
+	told     map[string]string
+	toldFrom string
+	toldDue  time.Time
+
 	stopBroker context.CancelFunc // nil: the broker is somewhere else
 	brokerDone chan error
 }
@@ -46,6 +51,9 @@ type node struct {
 func (n *node) live(ctx context.Context) error {
 	// Until it runs, Zeek dies of TERM like any program; so does the stand-in,
 	// since it asks for the signals only then.
+	if n.program.Loaded("/zeekrec-probe.zeek") {
+		return n.probe()
+	}
 	if n.faults.hangStart {
 		select {}
 	}
@@ -130,6 +138,9 @@ func (n *node) tick(now time.Time) error {
 	if err := n.logTraffic(now); err != nil {
 		return err
 	}
+	if err := n.follow(now); err != nil {
+		return err
+	}
 	if n.members != nil {
 		if err := n.do(now, n.members.Expire(now)); err != nil {
 			return err
@@ -144,7 +155,7 @@ func (n *node) tick(now time.Time) error {
 // pause is the time until something is due.
 func (n *node) pause(now, rotateAt time.Time) time.Duration {
 	pause := time.Hour
-	for _, at := range []time.Time{rotateAt, n.trafficDue(), n.outbox.due(), n.expiryDue()} {
+	for _, at := range []time.Time{rotateAt, n.trafficDue(), n.outbox.due(), n.expiryDue(), n.toldDue} {
 		if !at.IsZero() {
 			pause = min(pause, at.Sub(now))
 		}

@@ -164,7 +164,7 @@ func (a *app) printPlan(p *reconciler.Plan, note string) error {
 // forPlan leaves out what validate says of every file that states nothing about it: in a plan it would hide
 // what matters.
 func forPlan(ds []desired.Diagnostic) []desired.Diagnostic {
-	general := []string{"broker-mode", "archive", "options"}
+	general := []string{"broker-mode", "archive"}
 	return slices.DeleteFunc(slices.Clone(ds), func(d desired.Diagnostic) bool {
 		return d.Severity == desired.Info && slices.Contains(general, d.Code)
 	})

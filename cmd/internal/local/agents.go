@@ -61,6 +61,22 @@ func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resour
 	return a.agent.Check(ctx, rs)
 }
 
+// CheckUpdate hands the question on.
+func (a *agents) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
+	if err := a.mine(instance); err != nil {
+		return nil, err
+	}
+	return a.agent.CheckUpdate(ctx, rs)
+}
+
+// Names hands the question on.
+func (a *agents) Names(ctx context.Context, instance string, r desired.Resource) (desired.ZeekNames, error) {
+	if err := a.mine(instance); err != nil {
+		return desired.ZeekNames{}, err
+	}
+	return a.agent.Names(ctx, r)
+}
+
 func (a *agents) mine(instance string) error {
 	if instance != a.instance {
 		return fmt.Errorf("cannot reach %s: no agent of that name (this one is %s)", instance, a.instance)
