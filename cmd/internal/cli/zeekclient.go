@@ -267,6 +267,5 @@ func (a *app) settle(x *clientFlags) (*clientSettings, error) {
 	return s, nil
 }
 
-
 // socket of the local zeekrec.
 func (a *app) socket() string { return api.SocketPath(a.settings.stateDir) }

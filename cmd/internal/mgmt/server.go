@@ -261,5 +261,5 @@ func (c *client) ping(ctx context.Context, end context.CancelFunc) {
 type Listener struct {
 	net.Listener
 	TLS   *tls.Config // nil: plain connections only
-	Plain bool       // plain connections are served, too
+	Plain bool        // plain connections are served, too
 }
