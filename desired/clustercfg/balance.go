@@ -15,10 +15,13 @@ import (
 //	[worker]
 //	role = worker
 //	interface = eth0
-//	lb_method = af_packet      # af_packet, pf_ring, myricom, custom, interfaces
-//	lb_procs = 4               # worker-1 … worker-4, also where it is 1
-//	pin_cpus = 2,3,4,5         # worker-1 is on the first, and so on, and round again
-//	lb_interfaces = e1,e2      # with lb_method = interfaces: as many as lb_procs; worker-1 has the last
+//	lb_method = af_packet
+//	lb_procs = 4
+//	pin_cpus = 2,3,4,5
+//
+// are worker-1 to worker-4 (worker-1 also where lb_procs is 1); worker-1 is on the first CPU of the list, and so on, and round
+// again. The methods are af_packet, pf_ring, myricom, custom, and interfaces, with lb_interfaces = e1,e2: as many as lb_procs, of
+// which worker-1 has the last.
 //
 // Nothing but a worker's own number says what it is: with one more, the others stay as they are.
 

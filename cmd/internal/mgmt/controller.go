@@ -49,7 +49,7 @@ type Config struct {
 
 // Timings of a controller; what is zero has the default.
 type Timings struct {
-	// Deploy is how long a deploy waits until it is known how it went: 15 s, since zeek-client waits for 20 s.
+	// Deploy is how long a deploy waits until it is known how it went: 18 s, since zeek-client waits for 20 s.
 	Deploy time.Duration
 	// Blocked is how long a rollout may wait for something before a deploy answers that it does: 2 s.
 	Blocked time.Duration
@@ -59,7 +59,7 @@ type Timings struct {
 
 func (t Timings) withDefaults() Timings {
 	for _, x := range []struct{ d, v *time.Duration }{
-		{&t.Deploy, new(15 * time.Second)}, {&t.Blocked, new(2 * time.Second)}, {&t.Expire, new(10 * time.Second)},
+		{&t.Deploy, new(18 * time.Second)}, {&t.Blocked, new(2 * time.Second)}, {&t.Expire, new(10 * time.Second)},
 	} {
 		if *x.d == 0 {
 			*x.d = *x.v
