@@ -127,7 +127,7 @@ func (c *Controller) Handle(ctx context.Context, r Event, peer string) (*Event, 
 // request is what all requests have.
 type request struct{ id, peer string }
 
-// answer of a request; nil for none.
+// action carries a request out and returns what is answered; nil for nothing.
 type action func(context.Context, request) Value
 
 // meaning reads the arguments of a request.
@@ -263,12 +263,12 @@ func (c *Controller) deployed(ctx context.Context) (*Configuration, error) {
 // loopback is where the agent in the same process is, as the controller sees it.
 const loopback = "127.0.0.1"
 
-// errEmpty is why a configuration without nodes is not deployed over one that has some.
-func (c *Controller) errEmpty() error {
+// emptied is why a configuration without nodes is not deployed over one that has some.
+func (c *Controller) emptied() error {
 	return errors.New("the configuration has no nodes, and would stop cluster " + c.Cluster + "; zeek-client sends the same for a file that it cannot read, so it is not deployed: to stop the cluster, use zeekrec stop " + c.Cluster)
 }
 
-// pid etc. of management nodes are those of this process.
+// managementNode is an agent or a controller, which are this process.
 func (c *Controller) managementNode(name, role string, port int) NodeStatus {
 	return NodeStatus{Node: name, State: "RUNNING", MgmtRole: role, ClusterRole: "NONE", PID: c.PID, Port: port}
 }

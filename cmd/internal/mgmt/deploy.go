@@ -71,7 +71,7 @@ func (c *Controller) write(ctx context.Context, config *Configuration, q request
 	}
 	if len(config.Nodes) == 0 {
 		if d != nil && len(d.Cluster.Nodes) > 0 {
-			return "", c.errEmpty()
+			return "", c.emptied()
 		}
 		return "", nil
 	}
@@ -111,7 +111,7 @@ type outcome struct {
 	failed string
 }
 
-// patience of await between two looks.
+// lookEvery is the time between two looks of await.
 const lookEvery = 100 * time.Millisecond
 
 // await waits until it is known what became of a revision, within the time that a client waits.

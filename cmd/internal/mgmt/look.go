@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -182,9 +181,4 @@ func (c *Controller) restart(ctx context.Context, q request, names []string) []R
 		out = append(out, Result{Success: slices.Contains(accepted, c.Cluster+"/"+name), Instance: meant[name].Instance, Node: name})
 	}
 	return out
-}
-
-func isAddress(s string) bool {
-	_, err := netip.ParseAddr(s)
-	return err == nil
 }
