@@ -14,6 +14,7 @@ func TestArrows(t *testing.T) {
 	may := map[string][]string{
 		"desired":                           {},
 		"desired/clustercfg":                {"desired"},
+		"desired/foreign":                   {"desired", "desired/clustercfg"},
 		"desired/launch":                    {"desired"},
 		"desired/source":                    {"desired"},
 		"observed":                          {},

@@ -33,6 +33,7 @@ type rig struct {
 	log     *os.File
 	ended   chan struct{}
 	running bool
+	more    []string // arguments of `zeekrec run`
 }
 
 // waitLong is for what takes seconds, on a machine that is busy.
@@ -87,6 +88,7 @@ func (r *rig) path(p ...string) string { return filepath.Join(append([]string{r.
 func (r *rig) start() {
 	r.t.Helper()
 	args := []string{r.bin, "run", r.path("clusters"), "--zeek", r.zeek, "--state-dir", r.path("state"), "--name", "agent-test", "--log-level", "debug"}
+	args = append(args, r.more...)
 	if r.netns != "" {
 		args = append([]string{"ip", "netns", "exec", r.netns}, args...)
 	}

@@ -125,10 +125,12 @@ func (p *parser) cluster(f desired.ClusterFile) *desired.Cluster {
 		if sec.name == instancesSection {
 			continue
 		}
-		n, isFree := p.node(sec)
-		c.Nodes = append(c.Nodes, n)
-		if isFree {
-			free = append(free, &n)
+		nodes, isFree := p.node(sec)
+		c.Nodes = append(c.Nodes, nodes...)
+		for i := range nodes {
+			if isFree {
+				free = append(free, &nodes[i])
+			}
 		}
 	}
 	slices.SortFunc(c.Nodes, func(a, b desired.Node) int { return strings.Compare(a.Name, b.Name) })

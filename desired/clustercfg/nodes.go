@@ -9,9 +9,9 @@ import (
 	"github.com/zeekrec/zeekrec/desired"
 )
 
-// nodeKeyNames are the keys of a node that mean something. All but args are zeek-client's.
+// nodeKeyNames are the keys of a node that mean something. All but args and the keys of several workers are zeek-client's.
 func nodeKeyNames() []string {
-	return []string{"instance", "role", "port", "scripts", "interface", "cpu_affinity", "env", "metrics_port", "args"}
+	return append([]string{"instance", "role", "port", "scripts", "interface", "cpu_affinity", "env", "metrics_port", "args"}, balanceKeys()...)
 }
 
 func isNodeKey(key string) bool { return slices.Contains(nodeKeyNames(), key) }
@@ -47,8 +47,8 @@ func (r *nodeReader) bad(line int, code, what, hint string) {
 	r.rep.error(line, code, fmt.Sprintf("node %s: %s", quote(r.sec.name), what), hint)
 }
 
-// node reads a section; free says that it states no instance.
-func (p *parser) node(sec *section) (node desired.Node, free bool) {
+// node reads a section, which may stand for several workers; free says that it states no instance.
+func (p *parser) node(sec *section) (nodes []desired.Node, free bool) {
 	r := &nodeReader{parser: p, sec: sec}
 	r.node = desired.Node{Name: sec.name, Line: sec.line, Keys: map[string]int{}}
 	if why := unfit(sec.name); why != "" {
@@ -66,7 +66,7 @@ func (p *parser) node(sec *section) (node desired.Node, free bool) {
 	r.args()
 	r.state()
 	r.others()
-	return r.node, free
+	return r.workers(), free
 }
 
 func (r *nodeReader) instance() {

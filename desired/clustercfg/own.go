@@ -9,6 +9,7 @@ import (
 type ownSection struct {
 	name    string
 	line    int
+	end     int // the last line that belongs to it, comments and blanks included
 	entries []ownEntry
 	index   map[string]int // line, by key
 }
@@ -36,7 +37,7 @@ func ownHeader(text string) (string, bool) {
 func (s *scanner) openOwn(name string, line int) {
 	s.count++
 	s.cur, s.entry = nil, nil
-	s.own = &ownSection{name: name, line: line, index: map[string]int{}}
+	s.own = &ownSection{name: name, line: line, end: line, index: map[string]int{}}
 	if first, double := s.owns[name]; double {
 		s.rep.error(line, "duplicate-section", fmt.Sprintf("section [%s] is there twice, on lines %d and %d", name, first.line, line), "put all its keys under the first")
 		return // it is read and left out
@@ -77,4 +78,21 @@ func withoutComment(text string) string {
 		}
 	}
 	return text
+}
+
+// OwnText returns the sections of zeekrec's own in a file, as they are written, comments within them included; empty where it
+// has none. They can stand at the beginning of another file.
+func OwnText(data []byte) []byte {
+	text := newlines(string(data))
+	doc := scan(text, newReport(""))
+	if doc == nil {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	var b strings.Builder
+	for _, sec := range doc.own {
+		part := strings.Join(lines[sec.line-1:sec.end], "\n")
+		b.WriteString(strings.TrimRight(part, " \t\n") + "\n\n")
+	}
+	return []byte(b.String())
 }

@@ -83,6 +83,9 @@ var (
 	errNothingEscaped = errors.New("nothing follows the backslash at the end")
 )
 
+// SplitWords is splitWords, for others who read what zeek-client and zeekctl read.
+func SplitWords(s string) ([]string, error) { return splitWords(s) }
+
 // splitWords is shlex.split: words as a POSIX shell splits them, without comments and expansions.
 func splitWords(s string) ([]string, error) {
 	const blanks = " \t\r\n"

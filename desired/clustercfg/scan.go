@@ -89,6 +89,9 @@ func newSection(name string, line int) *section {
 
 func (s *scanner) line(raw string, line int) {
 	text := strip(raw)
+	if _, ok := header(text); s.own != nil && !ok {
+		s.own.end = line
+	}
 	if text != "" && (text[0] == '#' || text[0] == ';') {
 		return // also in the midst of a value, which goes on
 	}

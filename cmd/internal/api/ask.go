@@ -46,16 +46,21 @@ const (
 	askMost   = 32 << 20 // bytes of all answers together
 )
 
-// ask has the nodes that are meant answer, or says of each why it does not; in the order of the names that were given.
 func (s *Server) ask(r *http.Request) (any, error) {
 	var q Ask
 	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody)).Decode(&q); err != nil {
 		return nil, &Error{Text: "cannot understand the request: " + err.Error(), Code: CodeBadRequest}
 	}
+	return s.Ask(r.Context(), q)
+}
+
+// Ask has the nodes that are meant answer, or says of each why it does not; in the order of the names that were given. An
+// error, an *Error, concerns all of them.
+func (s *Server) Ask(ctx context.Context, q Ask) ([]NodeAnswer, error) {
 	if q.What != AskValue && q.What != AskNetStats {
 		return nil, &Error{Text: fmt.Sprintf("cannot ask for %q: there is %s and %s", q.What, AskValue, AskNetStats), Code: CodeBadRequest}
 	}
-	st, err := s.Engine.Status(r.Context())
+	st, err := s.Engine.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +79,7 @@ func (s *Server) ask(r *http.Request) (any, error) {
 	if len(q.Nodes) > 0 {
 		names = q.Nodes
 	}
-	return s.askThem(r.Context(), q, names, nodes)
+	return s.askThem(ctx, q, names, nodes)
 }
 
 func (s *Server) askThem(ctx context.Context, q Ask, names []string, nodes map[string]*engine.ResourceStatus) ([]NodeAnswer, error) {

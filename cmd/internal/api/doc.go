@@ -5,6 +5,7 @@
 //	GET  /v1/history?cluster=&n=                 records of the journal, oldest first
 //	GET  /v1/logs?node=&follow=&since=&lines=&stdout=&stderr=
 //	GET  /v1/top, /v1/diag?node=                 usage; a bundle (tar.gz)
+//	GET  /v1/messages/json                       the management API, a WebSocket; see package mgmt
 //	POST /v1/ask                                 an [Ask] in the body, a [NodeAnswer] of each node back
 //	POST /v1/sync /v1/confirm /v1/suspend /v1/resume /v1/stop /v1/start /v1/restart
 //	POST /v1/rollback /v1/unpin /v1/retry /v1/rotate-keys

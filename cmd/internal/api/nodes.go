@@ -92,6 +92,26 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Bounds of Outputs.
+const (
+	outputLines = 100
+	outputBytes = 64 << 10
+)
+
+// Outputs returns the last lines that a node ("cluster/node") has written to each of its outputs since a time; empty where it
+// wrote none, or they cannot be read.
+func (s *Server) Outputs(ctx context.Context, key string, since time.Time) (stdout, stderr string) {
+	of := func(o LogOptions) string {
+		var b bytes.Buffer
+		o.Since, o.Lines = since, outputLines
+		if err := s.Nodes.Logs(ctx, key, o, &b); err != nil {
+			return ""
+		}
+		return string(b.Bytes()[max(0, b.Len()-outputBytes):])
+	}
+	return of(LogOptions{Stdout: true}), of(LogOptions{Stderr: true})
+}
+
 // flusher sends on what was written when it is told to.
 type flusher struct {
 	w     http.ResponseWriter

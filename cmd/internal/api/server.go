@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,7 +28,12 @@ type Server struct {
 	History func(each func(engine.Record) error) error
 	Version string
 	Log     *slog.Logger
+	// Management, where there is one, answers at ManagementPath, which is a WebSocket.
+	Management http.Handler
 }
+
+// ManagementPath is where the management API is, as in Zeek's WebSocket interface.
+const ManagementPath = "/v1/messages/json"
 
 // Serve answers on l until ctx ends; requests that are under way then get a moment.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
@@ -60,14 +66,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 type peerKey struct{}
 
-// by is who asks.
-func by(r *http.Request) string {
-	who, _ := r.Context().Value(peerKey{}).(string)
-	if who == "" {
-		return "somebody"
-	}
+// Peer is who asks in a request with this context, as the kernel has it; empty where it does not say.
+func Peer(ctx context.Context) string {
+	who, _ := ctx.Value(peerKey{}).(string)
 	return who
 }
+
+// by is who asks.
+func by(r *http.Request) string { return cmp.Or(Peer(r.Context()), "somebody") }
 
 // handler of all requests. Followed logs end with ctx.
 func (s *Server) handler(ctx context.Context) http.Handler {
@@ -94,12 +100,19 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 	get("world", func(r *http.Request) (any, error) { return s.Engine.World(r.Context()) })
 	get("history", s.history)
 	get("top", func(r *http.Request) (any, error) { return s.Nodes.Top(r.Context()) })
-	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, r *http.Request) {
-		within, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		defer context.AfterFunc(ctx, cancel)()
-		s.logs(w, r.WithContext(within))
-	})
+	// What may go on for ever ends with ctx.
+	open := func(path string, f http.HandlerFunc) {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			within, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			defer context.AfterFunc(ctx, cancel)()
+			f(w, r.WithContext(within))
+		})
+	}
+	open("/v1/logs", s.logs)
+	if s.Management != nil {
+		open(ManagementPath, s.Management.ServeHTTP)
+	}
 	mux.HandleFunc("GET /v1/diag", s.diag)
 	mux.HandleFunc("POST /v1/ask", func(w http.ResponseWriter, r *http.Request) { answer(w, r, s.ask) })
 	s.commands(post)

@@ -87,6 +87,7 @@ anything because a file could not be read.`,
 		&cobra.Group{ID: "main", Title: "The main job:"},
 		&cobra.Group{ID: "look", Title: "Looking:"},
 		&cobra.Group{ID: "act", Title: "Stepping in:"},
+		&cobra.Group{ID: "client", Title: "As with zeek-client; from zeekctl and zeek.conf:"},
 	)
 	add := func(group string, cs ...*cobra.Command) {
 		for _, c := range cs {
@@ -99,6 +100,9 @@ anything because a file could not be read.`,
 	add("act", a.syncCommand(), a.restartCommand(), a.stopCommand(), a.startCommand(), a.suspendCommand(), a.resumeCommand(),
 		a.rollbackCommand(), a.unpinCommand(), a.retryCommand(), a.keysCommand())
 	add("main", a.brokerCommand())
+	add("client", a.deployConfigCommand(), a.stageConfigCommand(), a.deployCommand(), a.getConfigCommand(), a.getNodesCommand(), a.getInstancesCommand(),
+		a.monitorCommand(), a.showSettingsCommand())
+	add("client", a.importCommand(), a.exportCommand())
 	root.AddCommand(a.versionCommand())
 	return root
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
+	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 	"github.com/zeekrec/zeekrec/reconciler/engine/journal"
 )
@@ -30,6 +32,7 @@ type hosted struct {
 	source  string
 	confirm bool // that the state folder may belong to another source than before
 	anyZeek bool // nothing is to be started: do without a Zeek
+	listens bool // for zeek-client, where that is set
 	log     *slog.Logger
 }
 
@@ -60,6 +63,14 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 		Engine: m.Engine, Nodes: m.Nodes, Version: Version(), Log: h.log.With("part", "api"),
 		History: func(each func(engine.Record) error) error { return journal.History(a.settings.stateDir, each) },
 	}
+	controllers := a.controllers(m, server, h.source, h.log.With("part", "management"))
+	server.Management = mgmt.NewServer(controllers.Named, Version(), h.log.With("part", "management"))
+	var open *mgmt.Listener
+	if h.listens {
+		if open, err = a.listenManagement(ctx, h.log.With("part", "management")); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
 	var g run.Group
 	add := func(ctx context.Context, wait time.Duration, f func(context.Context) error) {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -80,6 +91,10 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	add(ctx, time.Minute, func(ctx context.Context) error { return body(ctx, m) })
 	// Nobody asks any more.
 	add(rest, 5*time.Second, func(ctx context.Context) error { return server.Serve(ctx, l) })
+	if open != nil {
+		public := mgmt.NewServer(controllers.Default, Version(), h.log.With("part", "management"))
+		add(rest, 5*time.Second, func(ctx context.Context) error { return public.Serve(ctx, open) })
+	}
 	// Source, engine, agent.
 	add(rest, 30*time.Second, m.Run)
 	return g.Run()

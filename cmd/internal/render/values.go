@@ -34,6 +34,23 @@ func ZeekClientJSON(v any) (string, error) {
 	return asciiOnly(buf.String()), nil
 }
 
+// ZeekClientLine is v as zeek-client prints JSON with pretty_json off: on one line, with a blank behind every comma and colon.
+func ZeekClientLine(v any) (string, error) {
+	text, err := ZeekClientJSON(v)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		b.WriteString(line)
+		if strings.HasSuffix(line, ",") {
+			b.WriteByte(' ')
+		}
+	}
+	return b.String() + "\n", nil
+}
+
 // asciiOnly escapes what is not ASCII; in JSON such characters are only found in strings.
 func asciiOnly(s string) string {
 	var b strings.Builder

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/cmd/internal/local"
+	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
+	"github.com/zeekrec/zeekrec/desired/clustercfg"
+)
+
+// management are the settings of the API for zeek-client.
+type management struct {
+	listen     string // empty: not on a port
+	cluster    string
+	tls        mgmt.TLSFiles
+	requireTLS bool
+}
+
+const defaultCluster = "default"
+
+func (a *app) managementFlags(f *pflag.FlagSet) {
+	m := &a.settings.management
+	f.StringVar(&m.listen, "api-listen", "", "serve zeek-client at this `HOST:PORT` (127.0.0.1:2149), plain and with TLS")
+	f.StringVar(&m.cluster, "api-cluster", defaultCluster, "the `CLUSTER` that zeek-client deploys, and is shown")
+	f.StringVar(&m.tls.Cert, "api-cert", "", "the certificate to show, a `FILE` in PEM (default: one of its own)")
+	f.StringVar(&m.tls.Key, "api-key", "", "its key, a `FILE` in PEM")
+	f.StringVar(&m.tls.ClientCA, "api-client-ca", "", "a `FILE` in PEM: clients need a certificate that one of these has signed")
+	f.BoolVar(&m.requireTLS, "api-require-tls", false, "refuse connections without TLS")
+}
+
+// controllers of the management API, which answer through the server of the local one.
+func (a *app) controllers(m *local.Machine, server *api.Server, source string, log *slog.Logger) *mgmt.Controllers {
+	return mgmt.NewControllers(mgmt.Config{
+		Engine: m.Engine, Nodes: server, Cluster: a.settings.management.cluster, Name: a.controllerName(), Instance: a.settings.name,
+		PID: os.Getpid(), StateDir: a.settings.stateDir, Parse: clustercfg.Parse, Log: log,
+	}, func(cluster string) mgmt.Target {
+		if strings.Contains(source, "://") || strings.HasPrefix(source, "git@") {
+			return mgmt.NoTarget{URL: source}
+		}
+		return mgmt.NewFileTarget(source, cluster)
+	})
+}
+
+// controllerName is the name that Zeek's controller would have here.
+func (a *app) controllerName() string {
+	if n := a.env["ZEEK_CONTROLLER_NAME"]; n != "" {
+		return n
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	return "controller-" + host
+}
+
+// listenManagement opens the port; nil where there shall be none.
+func (a *app) listenManagement(ctx context.Context, log *slog.Logger) (*mgmt.Listener, error) {
+	m := a.settings.management
+	if m.listen == "" {
+		return nil, nil
+	}
+	config, err := mgmt.ServerTLS(a.settings.stateDir, m.tls)
+	if err != nil {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(m.listen)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use --api-listen %s: it has to be HOST:PORT", m.listen)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", m.listen)
+	if err != nil {
+		return nil, fmt.Errorf("cannot serve zeek-client: %w", err)
+	}
+	plain := !m.requireTLS && m.tls.ClientCA == ""
+	warnOpen(host, plain, config, log)
+	log.Info("Serving zeek-client", "at", l.Addr(), "plain", plain, "cluster", m.cluster)
+	return &mgmt.Listener{Listener: l, TLS: config, Plain: plain}, nil
+}
+
+// warnOpen warns where others than this machine's users can deploy.
+func warnOpen(host string, plain bool, c *tls.Config, log *slog.Logger) {
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return
+	}
+	switch {
+	case plain:
+		log.Warn("The API for zeek-client is open to the network without TLS: whoever reaches it reads, and deploys; see --api-client-ca and --api-require-tls", "host", host)
+	case c.ClientAuth != tls.RequireAndVerifyClientCert:
+		log.Warn("The API for zeek-client is open to the network without certificates of clients: whoever reaches it can deploy; see --api-client-ca", "host", host)
+	}
+}

@@ -1,0 +1,184 @@
+package mgmt
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+// agentPort is where an agent of the framework listens. The framework's controller shows it as its own, and so does this one.
+const agentPort = 2151
+
+// connected are the names of the agents that report.
+func connected(s *engine.Status) []string {
+	var out []string
+	for _, a := range s.Agents {
+		if a.State == "connected" {
+			out = append(out, a.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// instances are the agents that report.
+func (c *Controller) instances(ctx context.Context, _ request) Result {
+	s, err := c.Engine.Status(ctx)
+	if err != nil {
+		return refusal(err.Error())
+	}
+	list := Vector{}
+	for _, name := range connected(s) {
+		i := desired.Instance{Name: name}
+		if name == c.Instance {
+			i.Host = loopback
+		}
+		list = append(list, instanceValue(i))
+	}
+	return Result{Success: true, Data: list}
+}
+
+// nodes are those of each agent, the agent itself, and this controller with the agent in its process.
+func (c *Controller) nodes(ctx context.Context, _ request) []Result {
+	s, err := c.Engine.Status(ctx)
+	if err != nil {
+		return []Result{refusal(err.Error())}
+	}
+	agents := connected(s)
+	if len(agents) == 0 {
+		return []Result{refusal(errNoInstances)}
+	}
+	d, err := c.Engine.Deployed(ctx, c.Cluster)
+	if err != nil {
+		return []Result{refusal(err.Error())}
+	}
+	var out []Result
+	for _, agent := range agents {
+		rows := map[string]NodeStatus{agent: c.managementNode(agent, "AGENT", 0)}
+		if agent == c.Instance {
+			rows[c.Name] = c.managementNode(c.Name, "CONTROLLER", agentPort)
+		}
+		for _, r := range c.resources(s) {
+			if r.Instance == agent {
+				rows[r.Name] = nodeStatus(&r, d)
+			}
+		}
+		list := Vector{}
+		for _, name := range slices.Sorted(maps.Keys(rows)) {
+			list = append(list, rows[name].Value())
+		}
+		out = append(out, Result{Success: true, Instance: agent, Data: list})
+	}
+	return out
+}
+
+// resources are the nodes of the cluster that have been told to run.
+func (c *Controller) resources(s *engine.Status) []engine.ResourceStatus {
+	var out []engine.ResourceStatus
+	for i := range s.Clusters {
+		if s.Clusters[i].Name != c.Cluster {
+			continue
+		}
+		for _, r := range s.Clusters[i].Resources {
+			if r.Type == string(desired.TypeNode) && !(r.Orphaned && r.PID == 0) {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// nodeStatus in the framework's words: PENDING is also what is about to be restarted.
+func nodeStatus(r *engine.ResourceStatus, d *engine.Deployed) NodeStatus {
+	s := NodeStatus{Node: r.Name, State: string(r.State), MgmtRole: "NONE", ClusterRole: strings.ToUpper(r.Role), PID: r.PID}
+	if d == nil {
+		return s
+	}
+	if _, pending := d.Pending[r.Name]; pending && r.State == observed.Running {
+		s.State = string(observed.Pending)
+	}
+	if n := nodeNames(d.Cluster)[r.Name]; n != nil {
+		s.Port, s.MetricsPort = n.Port, n.MetricsPort
+	}
+	return s
+}
+
+// target are the nodes of the deployed cluster that are meant, and refusals for those that there are not.
+func (c *Controller) target(ctx context.Context, names []string, none string) (map[string]*desired.Node, []Result) {
+	d, err := c.Engine.Deployed(ctx, c.Cluster)
+	if err != nil {
+		return nil, []Result{refusal(err.Error())}
+	}
+	if d == nil {
+		return nil, []Result{refusal(none)}
+	}
+	all := nodeNames(d.Cluster)
+	if len(names) == 0 {
+		return all, nil
+	}
+	meant := map[string]*desired.Node{}
+	var unknown []Result
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		if n := all[name]; n != nil {
+			meant[name] = n
+		} else {
+			unknown = append(unknown, Result{Error: errUnknownNode, Node: name})
+		}
+	}
+	return meant, unknown
+}
+
+// value asks nodes for the value of a global identifier.
+func (c *Controller) value(ctx context.Context, id string, names []string) []Result {
+	meant, out := c.target(ctx, names, errNoCluster)
+	if len(meant) == 0 {
+		return out
+	}
+	q := api.Ask{Cluster: c.Cluster, Nodes: slices.Sorted(maps.Keys(meant)), What: api.AskValue, ID: id}
+	answers, err := c.Nodes.Ask(ctx, q)
+	if err != nil {
+		return append(out, refusal(err.Error()))
+	}
+	for _, a := range answers {
+		r := Result{Instance: meant[a.Node].Instance, Node: a.Node}
+		if r.Error = a.Error; a.Error == "" {
+			r.Success, r.Data = true, String(a.Value)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// restart asks for restarts. They are rolled out: a node is PENDING until it was its turn.
+func (c *Controller) restart(ctx context.Context, q request, names []string) []Result {
+	s, err := c.Engine.Status(ctx)
+	if err != nil {
+		return []Result{refusal(err.Error())}
+	}
+	if len(connected(s)) == 0 {
+		return []Result{refusal(errNoInstances)}
+	}
+	meant, out := c.target(ctx, names, errNoDeployment)
+	if len(meant) == 0 {
+		return out
+	}
+	var scopes []string
+	for _, name := range slices.Sorted(maps.Keys(meant)) {
+		scopes = append(scopes, c.Cluster+"/"+name)
+	}
+	accepted, err := c.Engine.Restart(ctx, scopes, false, "restart through the management API", q.peer)
+	if _, nothing := errors.AsType[*engine.NotFound](err); err != nil && !nothing {
+		return append(out, refusal(err.Error()))
+	}
+	for _, name := range slices.Sorted(maps.Keys(meant)) {
+		out = append(out, Result{Success: slices.Contains(accepted, c.Cluster+"/"+name), Instance: meant[name].Instance, Node: name})
+	}
+	return out
+}
