@@ -41,8 +41,26 @@ func file(f *os.File, err error) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	return osFile{f}, nil
 }
+
+// osFile leaves nothing in the page cache: that belongs to who captures. What is read again after Sync is read from the
+// disk, so.
+type osFile struct{ *os.File }
+
+func (f osFile) Sync() error {
+	err := f.File.Sync()
+	f.forget()
+	return err
+}
+
+func (f osFile) Close() error {
+	f.forget()
+	return f.File.Close()
+}
+
+// forget is a wish; some file systems do not hear it.
+func (f osFile) forget() { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
 
 // Mkdir is os.Mkdir.
 func (OS) Mkdir(dir string) error { return os.Mkdir(dir, 0o775) }

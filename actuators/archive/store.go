@@ -200,7 +200,7 @@ func (p *parcel) pack(ctx context.Context) (err error) {
 	if size != p.kept.info.Size() {
 		return &flaw{err: errors.New("it is being written"), gone: true}
 	}
-	return p.verify(written.Sum64(), size)
+	return p.verify(written.Sum64())
 }
 
 // compress reads the log to its end, and writes it to w; it returns how many bytes it had.
@@ -247,24 +247,25 @@ func (p *parcel) compress(ctx context.Context, w io.Writer) (size int64, err err
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, burst); return &b }}
 
-// verify reads what was written from the disk, and compares.
-func (p *parcel) verify(written uint64, size int64) error {
-	decode := p.codec.decode
-	if decode == nil && !p.codec.plain {
-		decode = decoderOf(p.codec.ext) // of somebody else's gzip
-	}
-	want := p.content
-	if decode == nil {
-		want = written
-	}
-	got, n, stored, err := p.archiver.read(p.tmp, decode)
+// verify reads what was written from the disk, and compares it with what was meant to be written; the output of somebody
+// else's compressor is read as what it should be, too.
+func (p *parcel) verify(written uint64) error {
+	got, n, stored, err := p.archiver.read(p.tmp, nil)
 	if err != nil {
 		return fmt.Errorf("cannot read what was written: %w", err)
 	}
-	if got != want || decode != nil && n != size {
+	if got != written || n != stored {
 		return errMismatch
 	}
 	p.kept.size = stored
+	decode := decoderOf(p.codec.ext)
+	if p.settings.Filter == "" || decode == nil {
+		return nil
+	}
+	got, n, _, err = p.archiver.read(p.tmp, decode)
+	if err != nil || got != p.content || n != p.kept.info.Size() {
+		return fmt.Errorf("the output of %q is not the log, compressed: %w", p.settings.Filter, errors.Join(errMismatch, err))
+	}
 	return nil
 }
 
