@@ -32,8 +32,8 @@ func (c *Cluster) logs(n *Node) bool {
 	return false
 }
 
-// archiverInstances are those that an archiver runs on, sorted: where there is a node that writes logs.
-func (c *Cluster) archiverInstances() []string {
+// ArchiverInstances are those that an archiver runs on, sorted: where there is a node that writes logs.
+func (c *Cluster) ArchiverInstances() []string {
 	if !c.Settings.Archive.Enabled {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (c *Cluster) helpers() []helper {
 	if name := c.brokerName(); name != "" {
 		out = append(out, helper{name, c.BrokerInstance()})
 	}
-	for _, i := range c.archiverInstances() {
+	for _, i := range c.ArchiverInstances() {
 		out = append(out, helper{c.archiverName(i), i})
 	}
 	return out
@@ -85,7 +85,7 @@ func ArchiveRoot(dir, layout, cluster, instance string) string {
 // archivers are the cluster's archivers as resources.
 func (k *compiler) archivers(c *Cluster) []Resource {
 	var out []Resource
-	for _, instance := range c.archiverInstances() {
+	for _, instance := range c.ArchiverInstances() {
 		out = append(out, k.archiver(c, instance))
 	}
 	return out

@@ -212,6 +212,7 @@ type ArchiveSettings struct {
 	Timezone string // local, UTC
 	Parallel int    // logs at the same time; 0: the archiver's default
 	Rate     int64  // bytes of logs in a second; 0: no bound
+	Line     int    // of layout; 0: not stated
 }
 
 // Limits are one [zeekrec.limits.ROLE].
