@@ -17,7 +17,7 @@ import (
 	"github.com/zeekrec/zeekrec/actuators/archive/logname"
 )
 
-func onMem(t interface{ Fatal(...any) }, m *memDisk, change func(*Settings)) *Archiver {
+func onMem(t interface{ Fatal(...any) }, m Disk, change func(*Settings)) *Archiver {
 	s := Settings{Root: "/archive", Parallel: 2}
 	if change != nil {
 		change(&s)
