@@ -64,8 +64,12 @@ func bench() error {
 	fmt.Printf("%d conn logs, %.0f MB; %s beside zeekrec archive\n\n", *files, float64(total)/1e6, base.name)
 	ours := []contender{
 		{"zeekrec gzip", func(q, d string) []string { return []string{self, "archive", "-1", "--log-level", "warn", q, d} }},
-		{"zeekrec zstd", func(q, d string) []string { return []string{self, "archive", "-1", "-c", "zst,zstd", "--log-level", "warn", q, d} }},
-		{"zeekrec none", func(q, d string) []string { return []string{self, "archive", "-1", "-c", "", "--log-level", "warn", q, d} }},
+		{"zeekrec zstd", func(q, d string) []string {
+			return []string{self, "archive", "-1", "-c", "zst,zstd", "--log-level", "warn", q, d}
+		}},
+		{"zeekrec none", func(q, d string) []string {
+			return []string{self, "archive", "-1", "-c", "", "--log-level", "warn", q, d}
+		}},
 	}
 	got := map[string][]figures{}
 	for range *rounds {
