@@ -135,7 +135,12 @@ func archiverTable() []archiverUse {
 		// What is changed while it runs: each log is stored by the settings of the moment that it is begun.
 		{"dir", Live, func(s *ArchiverSpec) []string { return nonEmpty(s.Dir) }, "asked for every log; what is there stays"},
 		{"layout", Live, func(s *ArchiverSpec) []string { return nonEmpty(s.Layout) }, "asked for every log; what is there stays"},
-		{"compress", Live, func(s *ArchiverSpec) []string { return nonEmpty(s.Compress) }, "asked for every log"},
+		{"compress", Live, func(s *ArchiverSpec) []string {
+			if s.Compress == "none" {
+				return []string{"uncompressed"} // a reason shows what has no value as "none"
+			}
+			return nonEmpty(s.Compress)
+		}, "asked for every log"},
 		{"keep", Live, func(s *ArchiverSpec) []string { return seconds(s.KeepSeconds) }, "asked when days are looked through"},
 		{"min_free", Live, func(s *ArchiverSpec) []string { return quantityUnless(s.MinFree, DefaultMinFree) }, "asked for every log"},
 		{"interval", Live, func(s *ArchiverSpec) []string {

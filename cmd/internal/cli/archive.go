@@ -138,7 +138,7 @@ func (o *archiveOptions) complete(args []string) (archive.Settings, error) {
 	if s.MinFree, err = parseShare(o.minFree); err != nil {
 		return s, usage(err)
 	}
-	if o.compress == "" {
+	if o.compress == "" || o.compress == "=" { // -c=, which zeek-archiver understands so
 		s.Compress = archive.None
 		return s, nil
 	}
