@@ -42,7 +42,7 @@ bench-archive: build ## the archiver beside zeek-archiver (or GNU gzip) on 300 M
 	$(GO) run ./testdata/archivebench -zeekrec $(BIN)/zeekrec $(ARGS)
 
 e2e: build standin ## the long proof: with a real Zeek where there is one, and by the clock
-	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2E' ./cmd/zeekrec
+	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2E|TestArchiveKilled' ./cmd/zeekrec
 
 table: ## try every row of the table of minimal restarts with Zeek, and write desired/MINIMAL.md
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2ETable' ./cmd/zeekrec -update-table

@@ -93,7 +93,7 @@ func TestArchiveKilled(t *testing.T) {
 			if err := os.RemoveAll(dir); err != nil {
 				t.Fatal(err)
 			}
-			fillQueue(t, queue, rng, 60, 400_000)
+			fillQueue(t, queue, rng, 60, 100_000)
 			want, _ = logSums(t, queue)
 		}
 		cmd := exec.Command(bin, "archive", "-1", queue, dir)
