@@ -63,7 +63,7 @@ func (p *parser) archive(c *desired.Cluster) {
 		ignored("with a command of your own: that archives, and zeekrec deletes nothing that it did not archive itself",
 			"remove one of the two", "compress", "keep", "min_free", "parallel", "rate")
 	}
-	if line, stated := p.ownLine("archive", "keep"); stated && a.Keep < 24*time.Hour {
+	if line, stated := p.ownLine("archive", "keep"); stated && a.Keep > 0 && a.Keep < 24*time.Hour {
 		p.rep.info(line, "archive", "logs are deleted by days: what is kept for less than one is deleted when its day has been over for that long", "")
 	}
 }
