@@ -4,13 +4,13 @@ GO ?= go
 BIN := bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/zeekrec/zeekrec/cmd/internal/cli.version=$(VERSION)
-# The go command leaves testdata out of ./..., so the stand-in for Zeek and the comparison of brokers are named.
-PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/...
+# The go command leaves testdata out of ./..., so the stand-in for Zeek and the comparisons are named.
+PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/... ./testdata/archivebench/...
 # golangci-lint is run from its module, at the version that the configuration was written for.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 DEMO_STATE ?= $(CURDIR)/$(BIN)/demo-state
 
-.PHONY: help build standin demo test race fuzz bench bench-broker lint e2e table arrows clean
+.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive lint e2e table arrows clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,8 +38,11 @@ bench-broker: build ## the broker beside libzmq's proxy on one load; ARGS=--quic
 	$(GO) build -o $(BIN)/bench/brokerbench ./testdata/brokerbench
 	$(BIN)/bench/brokerbench --bin $(BIN)/bench --zeekrec $(BIN)/zeekrec $(ARGS)
 
+bench-archive: build ## the archiver beside zeek-archiver (or GNU gzip) on 300 MB of conn logs; ARGS=-mb=50 for less (testdata/archivebench)
+	$(GO) run ./testdata/archivebench -zeekrec $(BIN)/zeekrec $(ARGS)
+
 e2e: build standin ## the long proof: with a real Zeek where there is one, and by the clock
-	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2E' ./cmd/zeekrec
+	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2E|TestArchiveKilled' ./cmd/zeekrec
 
 table: ## try every row of the table of minimal restarts with Zeek, and write desired/MINIMAL.md
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestE2ETable' ./cmd/zeekrec -update-table

@@ -20,7 +20,7 @@ const RemovedKept = 30 * 24 * time.Hour
 //
 // Nobody changes an Assignment after Compile returned it.
 type Assignment struct {
-	// Ports and Metrics by "cluster/node"; the broker's metrics by "cluster/broker".
+	// Ports and Metrics by "cluster/node"; those of brokers and archivers by the name of the resource.
 	Ports   map[string]Assigned `json:"ports,omitempty"`
 	Metrics map[string]Assigned `json:"metrics,omitempty"`
 	// Brokers by cluster: the ports of xpub and xsub.
@@ -96,7 +96,7 @@ func assign(clusters []*Cluster, prev Assignment, addr func(*Cluster, string) st
 		a.brokerPorts(c)
 	}
 	for _, c := range clusters { // after all nodes, whose numbers were there before brokers had any
-		a.brokerMetrics(c)
+		a.helperMetrics(c)
 	}
 	a.fanoutIDs()
 	return a.next, a.diags
@@ -107,8 +107,8 @@ func (a *assigner) forget(now time.Time) {
 	present := map[string]bool{}
 	for _, c := range a.clusters {
 		present[c.Name] = true
-		if b := c.brokerName(); b != "" {
-			present[c.Name+"/"+b] = true
+		for _, h := range c.helpers() {
+			present[c.Name+"/"+h.name] = true
 		}
 		for _, i := range c.UsedInstances() {
 			present[slotsKey(c, i)] = true
@@ -195,10 +195,10 @@ func (a *assigner) takeExplicit() {
 func (a *assigner) keepSticky() {
 	where := map[string]*Node{}
 	cluster := map[string]*Cluster{}
-	brokers := map[string]bool{}
+	helpers := map[string]bool{}
 	for _, c := range a.clusters {
-		if b := c.brokerName(); b != "" {
-			brokers[c.Name+"/"+b] = true
+		for _, h := range c.helpers() {
+			helpers[c.Name+"/"+h.name] = true
 		}
 		for i := range c.Nodes {
 			where[c.Name+"/"+c.Nodes[i].Name] = &c.Nodes[i]
@@ -233,14 +233,14 @@ func (a *assigner) keepSticky() {
 	}
 	for _, m := range []map[string]Assigned{a.next.Ports, a.next.Metrics} {
 		for _, key := range sortedKeys(m) {
-			if where[key] == nil && !brokers[key] {
+			if where[key] == nil && !helpers[key] {
 				a.take(m[key].Instance, m[key].Port, key)
 			}
 		}
 	}
 	a.keepSlots()
 	a.keepBrokers()
-	a.keepBrokerMetrics()
+	a.keepHelperMetrics()
 }
 
 // keepBrokers keeps the ports of brokers, but for one that is now stated for something else.
@@ -270,20 +270,22 @@ func (a *assigner) keepBrokers() {
 	}
 }
 
-// keepBrokerMetrics keeps the metrics ports of brokers that stay where they are, as far as nobody else has them.
-func (a *assigner) keepBrokerMetrics() {
+// keepHelperMetrics keeps the metrics ports of brokers and archivers that stay where they are, as far as nobody else has
+// them.
+func (a *assigner) keepHelperMetrics() {
 	for _, c := range a.clusters {
-		name := c.brokerName()
-		key := c.Name + "/" + name
-		got, ok := a.next.Metrics[key]
-		if name == "" || !ok {
-			continue
+		for _, h := range c.helpers() {
+			key := c.Name + "/" + h.name
+			got, ok := a.next.Metrics[key]
+			if !ok {
+				continue
+			}
+			if got.Instance != h.instance || a.usedBy(got.Instance, got.Port) != "" {
+				delete(a.next.Metrics, key)
+				continue
+			}
+			a.take(got.Instance, got.Port, key)
 		}
-		if got.Instance != c.BrokerInstance() || a.usedBy(got.Instance, got.Port) != "" {
-			delete(a.next.Metrics, key)
-			continue
-		}
-		a.take(got.Instance, got.Port, key)
 	}
 }
 
@@ -391,27 +393,28 @@ func (a *assigner) exhausted(c *Cluster, n *Node, what string) {
 	})
 }
 
-// brokerMetrics gives each cluster's broker one, behind those of the nodes.
-func (a *assigner) brokerMetrics(c *Cluster) {
-	name := c.brokerName()
-	if name == "" || !c.Settings.Metrics {
-		return
-	}
-	key, inst := c.Name+"/"+name, c.BrokerInstance()
-	if _, ok := a.next.Metrics[key]; ok {
+// helperMetrics gives each cluster's broker one, and its archivers, behind those of the nodes.
+func (a *assigner) helperMetrics(c *Cluster) {
+	if !c.Settings.Metrics {
 		return
 	}
 	taken := a.byAddress(c)
-	port := cmp.Or(c.Settings.MetricsPortsFrom, 9000)
-	for port <= 65535 && taken(inst, port) {
-		port++
+	for _, h := range c.helpers() {
+		key := c.Name + "/" + h.name
+		if _, ok := a.next.Metrics[key]; ok {
+			continue
+		}
+		port := cmp.Or(c.Settings.MetricsPortsFrom, 9000)
+		for port <= 65535 && taken(h.instance, port) {
+			port++
+		}
+		if port > 65535 {
+			a.diags = append(a.diags, Diagnostic{File: c.File, Severity: Error, Code: "no-port-left", Message: fmt.Sprintf("no metrics port is left for the %s on %s", h.name, h.instance), Hint: "let the numbers begin lower (metrics_ports_from)"})
+			return
+		}
+		a.take(h.instance, port, key+" metrics")
+		a.next.Metrics[key] = Assigned{h.instance, port}
 	}
-	if port > 65535 {
-		a.diags = append(a.diags, Diagnostic{File: c.File, Severity: Error, Code: "no-port-left", Message: "no metrics port is left for the broker on " + inst, Hint: "let the numbers begin lower (metrics_ports_from)"})
-		return
-	}
-	a.take(inst, port, key+" metrics")
-	a.next.Metrics[key] = Assigned{inst, port}
 }
 
 // byAddress reports whether a port is used on an instance, or on another one at the same address.

@@ -22,7 +22,16 @@ const (
 // busy for many seconds, with a large table that it reads for example, and would lose for nothing what it has in memory.
 const RestartHungDefault = time.Minute
 
-// Rank is the place of the role in the start order; stops go the other way round.
+// StopRank is the place of the role in the order of stops: the start order the other way round, except that the archiver
+// ends after all, since loggers rotate their logs when they end.
+func (r Role) StopRank() int {
+	if r == RoleArchiver {
+		return 7
+	}
+	return 6 - r.Rank()
+}
+
+// Rank is the place of the role in the start order; see StopRank for stops.
 // Roles that may be started together have the same rank. Unknown roles come last.
 func (r Role) Rank() int {
 	switch r {
@@ -191,14 +200,19 @@ type BrokerSettings struct {
 
 // ArchiveSettings are [zeekrec.archive].
 type ArchiveSettings struct {
-	Enabled  bool
-	Dir      string
+	Enabled bool
+	Dir     string // empty: the agent's default
+	// Layout below Dir, ending in {day}, with {cluster} and {instance}; empty: DefaultArchiveLayout.
+	Layout   string
 	Interval time.Duration
 	Compress string // gzip, zstd, none
 	Keep     time.Duration
 	MinFree  Quantity // Percent, or bytes when not
 	Command  string
 	Timezone string // local, UTC
+	Parallel int    // logs at the same time; 0: the archiver's default
+	Rate     int64  // bytes of logs in a second; 0: no bound
+	Line     int    // of layout; 0: not stated
 }
 
 // Limits are one [zeekrec.limits.ROLE].

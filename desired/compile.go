@@ -127,6 +127,7 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 		rs = append(rs, r)
 	}
 	k.options(c, rs)
+	rs = append(rs, k.archivers(c)...)
 	slices.SortFunc(rs, func(a, b Resource) int { return strings.Compare(a.Name, b.Name) })
 	return rs
 }
@@ -247,7 +248,7 @@ func (k *compiler) node(c *Cluster, n *Node, layout Layout, local bool) *NodeSpe
 		spec.MetricsAddress = cmp.Or(s.MetricsAddress, "127.0.0.1")
 	}
 	if n.Role == RoleLogger || n.Role == RoleManager && layout.ManagerIsLogger {
-		spec.RotationSeconds = int(cmp.Or(s.Archive.Interval, time.Hour) / time.Second)
+		spec.RotationSeconds = int(cmp.Or(s.Archive.Interval, DefaultInterval) / time.Second)
 		if s.Archive.Timezone == "UTC" {
 			spec.TZ = "UTC"
 		}

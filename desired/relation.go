@@ -26,5 +26,8 @@ func Relations() func(role Role, field string) Relation {
 	for _, u := range brokerTable() {
 		cells[cell{RoleBroker, u.field}] = u.relation
 	}
+	for _, u := range archiverTable() {
+		cells[cell{RoleArchiver, u.field}] = u.relation
+	}
 	return func(role Role, field string) Relation { return cells[cell{role, field}] }
 }

@@ -73,6 +73,8 @@ type Resource struct {
 	Node *NodeSpec `json:"node,omitempty"`
 	// Broker has the same for a resource of type broker.
 	Broker *BrokerSpec `json:"broker,omitempty"`
+	// Archiver has the same for a resource of type archiver.
+	Archiver *ArchiverSpec `json:"archiver,omitempty"`
 }
 
 // Key is "cluster/name", the name of a resource across clusters.
@@ -172,6 +174,28 @@ type BrokerSpec struct {
 	User      string `json:"user,omitempty"`
 	CPUs      []int  `json:"cpus,omitempty"`
 	Nice      int    `json:"nice,omitempty"`
+	OpenFiles uint64 `json:"open_files,omitempty"`
+}
+
+// ArchiverSpec is what a cluster's archiver on one instance is started from, and told while it runs. Fields are as in
+// ArchiveSettings; what is zero or empty there is the default here.
+type ArchiverSpec struct {
+	Dir             string   `json:"dir,omitempty"` // empty: the agent's default
+	Layout          string   `json:"layout,omitempty"`
+	Compress        string   `json:"compress,omitempty"`
+	KeepSeconds     int64    `json:"keep_seconds,omitempty"`
+	MinFree         Quantity `json:"min_free"`
+	IntervalSeconds int      `json:"interval_seconds,omitempty"`
+	Command         string   `json:"command,omitempty"`
+	UTC             bool     `json:"utc,omitempty"`
+	Parallel        int      `json:"parallel,omitempty"`
+	Rate            int64    `json:"rate,omitempty"`
+	MetricsPort     int      `json:"metrics_port,omitempty"`
+	MetricsAddress  string   `json:"metrics_address,omitempty"`
+
+	User      string `json:"user,omitempty"`
+	CPUs      []int  `json:"cpus,omitempty"`
+	Nice      int    `json:"nice"`
 	OpenFiles uint64 `json:"open_files,omitempty"`
 }
 

@@ -108,6 +108,8 @@ type Resource struct {
 	Degraded []string `json:"degraded,omitempty"`
 	// Notes are what may be of interest, and nothing is wrong with.
 	Notes []string `json:"notes,omitempty"`
+	// Archive is what an archiver does; nil: it does not say.
+	Archive *Archive `json:"archive,omitempty"`
 	// Foreign are pids of processes that bear the resource's mark and were not started by this agent.
 	Foreign []int `json:"foreign,omitempty"`
 }
@@ -121,6 +123,25 @@ type Member struct {
 	// nobody can tell.
 	Answers bool      `json:"answers,omitempty"`
 	Silent  time.Time `json:"silent,omitzero"`
+}
+
+// Archive is what an archiver says of its work.
+type Archive struct {
+	// BacklogFiles and BacklogBytes wait, since Oldest at the longest; zero: none does.
+	BacklogFiles int       `json:"backlog_files"`
+	BacklogBytes int64     `json:"backlog_bytes"`
+	Oldest       time.Time `json:"oldest,omitzero"`
+	// Files and bytes of logs that were archived within the last hour.
+	FilesPerHour uint64 `json:"files_per_hour"`
+	BytesPerHour uint64 `json:"bytes_per_hour"`
+	// FreeBytes of TotalBytes are free on the archive's file system.
+	FreeBytes  int64 `json:"free_bytes"`
+	TotalBytes int64 `json:"total_bytes"`
+	// LastError is the last that went wrong, at LastErrorAt, whether or not it still does.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// Refused files of the queue cannot be archived.
+	Refused int `json:"refused,omitempty"`
 }
 
 // Key is "cluster/name".

@@ -25,6 +25,8 @@ type row struct {
 	// told are the resources whose update the row is about: "broker". Updates of nodes count for none here; that
 	// of the broker has to be stated wherever it happens.
 	told string
+	// archiver: its update is what the row is about.
+	archiver bool
 }
 
 var minimal = []row{
@@ -257,6 +259,52 @@ var minimal = []row{
 		name: "rotation interval", change: func(c *desired.Cluster) { c.Settings.Archive.Interval = time.Minute },
 		zeromq: "restart logger-1", broker: "restart logger-1",
 	},
+	// The archiver is told in place of what is its own, and disturbs nobody when it comes, goes or is restarted.
+	{
+		name: "archive: dir, layout, compress, keep, min_free, command, parallel, rate", base: archived, change: func(c *desired.Cluster) {
+			a := &c.Settings.Archive
+			a.Dir, a.Layout, a.Compress, a.Keep, a.Command, a.Parallel, a.Rate = "/elsewhere", "{day}", "zstd", 24*time.Hour, "mine", 1, 1<<20
+			a.MinFree = desired.Quantity{N: 10, Percent: true}
+		},
+		archiver: true,
+	},
+	{
+		name: "archive: interval", base: archived, change: func(c *desired.Cluster) { c.Settings.Archive.Interval = time.Minute },
+		zeromq: "restart logger-1", broker: "restart logger-1", archiver: true,
+	},
+	{
+		name: "archive: timezone", base: archived, change: func(c *desired.Cluster) { c.Settings.Archive.Timezone = "UTC" },
+		zeromq: "restart logger-1", broker: "restart logger-1", archiver: true,
+	},
+	{
+		name: "archive: the defaults, stated", base: archived, change: func(c *desired.Cluster) {
+			a := &c.Settings.Archive
+			a.Layout, a.Compress, a.Interval, a.Timezone, a.MinFree = "{cluster}/{day}", "gzip", time.Hour, "local", desired.DefaultMinFree
+		},
+	},
+	{
+		name: "archive: limits", base: archived, change: func(c *desired.Cluster) {
+			n := 0
+			c.Settings.Limits = map[desired.Role]desired.Limits{desired.RoleArchiver: {Nice: &n, CPUs: []int{3}}}
+		},
+		archiver: true,
+	},
+	{name: "archive: disabled", base: archived, change: func(c *desired.Cluster) { c.Settings.Archive.Enabled = false }, zeromq: "stop archiver", broker: "stop archiver"},
+	{name: "archive: enabled", change: archived, zeromq: "start archiver", broker: "start archiver"},
+	{
+		name: "archive: user", base: archived, change: func(c *desired.Cluster) { c.Settings.User = "zeek" },
+		zeromq: "restart archiver, restart broker, " + everybody, broker: "restart archiver, " + everybody,
+	},
+	{
+		name: "archive: add logger", base: archived, change: add("logger-2", desired.RoleLogger),
+		zeromq: "start logger-2, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+		broker: "start logger-2, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+	},
+	{
+		name: "archive: the last logger removed", base: archived, change: remove("logger-1"), // the manager logs, on the same instance
+		zeromq: "stop logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+		broker: "stop logger-1, restart manager, restart proxy-1, restart worker-1, restart worker-2, restart worker-3",
+	},
 	// Names reach nodes that follow the table of their cluster's nodes while they run (membership = live).
 	{name: "live: add worker", base: live, change: add("worker-4", desired.RoleWorker), zeromq: "start worker-4", broker: "-"},
 	{name: "live: remove worker", base: live, change: remove("worker-2"), zeromq: "stop worker-2", broker: "-"},
@@ -356,7 +404,7 @@ func TestMinimalRestarts(t *testing.T) {
 				}
 				r.change(new)
 				var got []string
-				told, halves := "", map[string]bool{}
+				told, halves, archiver := "", map[string]bool{}, false
 				for _, a := range planFrom(t, old, new) {
 					if a.Kind == desired.Update && a.Type == desired.TypeBroker {
 						told = "broker"
@@ -364,6 +412,7 @@ func TestMinimalRestarts(t *testing.T) {
 							t.Errorf("the broker is told in wave %d", a.Wave)
 						}
 					}
+					archiver = archiver || a.Kind == desired.Update && a.Type == desired.TypeArchiver
 					// A restart in two halves, while the loggers change their mechanism (TestEncryptionOn).
 					if a.Kind == desired.Stop && (a.Reasons[0].Field == "curve" || a.Reasons[0].Field == "broker_mode") {
 						halves[a.Resource] = true
@@ -378,6 +427,9 @@ func TestMinimalRestarts(t *testing.T) {
 					if len(a.Reasons) == 0 {
 						t.Errorf("%s %s has no reason", a.Kind, a.Resource)
 					}
+				}
+				if archiver != r.archiver {
+					t.Errorf("the archiver is told: %t, want %t", archiver, r.archiver)
 				}
 				var expect []string
 				if want != "" {
@@ -619,6 +671,26 @@ func TestBrokerFirst(t *testing.T) {
 	}
 }
 
+// TestArchiverEndsLast: what loggers rotate when they end is still archived.
+func TestArchiverEndsLast(t *testing.T) {
+	old := sixNodes(desired.BackendZeroMQ)
+	archived(old)
+	in := input(t, old, old)
+	in.Want, in.To = nil, "removed"
+	waves := map[string]int{}
+	for _, a := range reconciler.Diff(in).Actions {
+		waves[strings.TrimPrefix(a.Resource, "dmz/")] = a.Wave
+	}
+	for name, wave := range waves {
+		if name != "archiver" && wave >= waves["archiver"] {
+			t.Errorf("%s is stopped in wave %d, and the archiver in wave %d", name, wave, waves["archiver"])
+		}
+	}
+	if len(waves) != 8 {
+		t.Errorf("%v", waves)
+	}
+}
+
 func sixNodes(b desired.Backend) *desired.Cluster {
 	c := &desired.Cluster{
 		Name: "dmz", File: "dmz.cfg", Revision: "r", Instances: []desired.Instance{{Name: "agent-a"}},
@@ -667,6 +739,10 @@ func node(name string, f func(*desired.Node)) func(*desired.Cluster) {
 func twoHosts(c *desired.Cluster) {
 	c.Instances = []desired.Instance{{Name: "agent-a", Host: "10.0.0.1"}, {Name: "agent-b", Host: "10.0.0.2"}}
 	c.Nodes = append(c.Nodes, desired.Node{Name: "worker-3b", Role: desired.RoleWorker, Instance: "agent-b", Interface: "eth0"})
+}
+
+func archived(c *desired.Cluster) {
+	c.Settings.Archive = desired.ArchiveSettings{Enabled: true, Interval: time.Hour, MinFree: desired.DefaultMinFree}
 }
 
 func live(c *desired.Cluster) { c.Settings.Membership = desired.MembershipLive }

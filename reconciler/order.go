@@ -17,7 +17,8 @@ import (
 //	            restarts of healthy nodes, in chunks of max_unavailable, no two of a chunk among those who
 //	            share the packets of an interface. What moves to another instance is
 //	            stopped there in the wave of its chunk, and started in a wave of its own after that.
-//	last        stops, in the reverse order of roles: nothing is given up before its successor is healthy.
+//	last        stops, in the reverse order of roles, archivers at the very end: nothing is given up before its
+//	            successor is healthy.
 //
 // A restart that frees a port goes before the one that needs it, across roles if need be. Where two
 // need each other's, one of them is stopped in wave 1 and started in its turn.
@@ -97,8 +98,8 @@ func arrange(items []item, limits map[desired.Role]int) []Action {
 	for group := range chunkBy(middle, func(it *item) int { return it.rank }) {
 		w.addRank(items, group, limits)
 	}
-	slices.SortStableFunc(late, func(a, b *item) int { return cmp.Compare(b.Role.Rank(), a.Role.Rank()) })
-	for group := range chunkBy(late, func(it *item) int { return it.Role.Rank() }) {
+	slices.SortStableFunc(late, func(a, b *item) int { return cmp.Compare(a.Role.StopRank(), b.Role.StopRank()) })
+	for group := range chunkBy(late, func(it *item) int { return it.Role.StopRank() }) {
 		for _, it := range group {
 			w.add(it.Action)
 		}

@@ -74,7 +74,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 			add(r.Key(), true, err)
 			continue
 		}
-		if r.Broker != nil {
+		if r.Node == nil {
 			continue // it has no scripts
 		}
 		cmd = cmd.Check()

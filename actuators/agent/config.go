@@ -25,13 +25,18 @@ type Config struct {
 	DefaultZeek string
 	// Launcher is the command that ends in process.ExecNode.
 	Launcher []string
-	// Self is the program that runs brokers; empty: this one.
+	// Self is the program that runs brokers and archivers; empty: this one.
 	Self string
 	// Keys of clusters that encrypt; nil: there are none.
 	Keys Keys
 	// Brokers reaches the broker whose admin socket is at the path; nil: brokers are neither asked nor told, and
 	// healthy as long as they run.
 	Brokers func(socket string) BrokerControl
+	// ArchiveDir is where logs are archived of clusters that name no folder. Empty: archive in the state folder.
+	ArchiveDir string
+	// Archivers reaches the archiver whose admin socket is at the path; nil: archivers are neither asked nor told, and
+	// healthy as long as they run.
+	Archivers func(socket string) ArchiverControl
 	// Version of zeekrec, for the report.
 	Version string
 	Log     *slog.Logger     // nil: none
@@ -111,6 +116,12 @@ func (c *Config) complete() error {
 	}
 	if err := os.MkdirAll(filepath.Join(c.StateDir, "clusters"), 0o755); err != nil {
 		return fmt.Errorf("cannot make the state folder: %w", err)
+	}
+	if c.ArchiveDir == "" {
+		c.ArchiveDir = filepath.Join(c.StateDir, "archive")
+	}
+	if c.ArchiveDir, err = filepath.Abs(c.ArchiveDir); err != nil {
+		return fmt.Errorf("cannot make an agent: %w", err)
 	}
 	if c.Self == "" {
 		// Where it cannot be told, nodes run all the same; a broker's start says what is missing.

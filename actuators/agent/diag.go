@@ -89,6 +89,9 @@ func (a *Agent) Diag(cluster, name string) (map[string][]byte, error) {
 		d.file("settings.json", f.broker().Settings)
 		d.file("subscriptions.json", f.broker().Subscriptions)
 	}
+	if last.Resource.Type == desired.TypeArchiver {
+		d.file("settings.json", f.archiver().Settings)
+	}
 	d.folder("generated/", last.Command.GenDir)
 	d["folder"] = listing(last.Command.Dir)
 	if process.Alive(last.Process) {

@@ -63,6 +63,9 @@ func (u *unit) find(ctx context.Context) {
 		u.watch = watchOf(u.last)
 		u.refreshOutdated()
 	}
+	if u.first == "" {
+		u.sweepLogs()
+	}
 }
 
 func (u *unit) lostText() string {
@@ -139,8 +142,13 @@ func (u *unit) findMarked(mark string) bool {
 
 // typeOf a process of which no record speaks, by its arguments.
 func typeOf(pid int) desired.Type {
-	if argv, err := process.Cmdline(pid); err == nil && len(argv) > 1 && argv[1] == "broker" {
-		return desired.TypeBroker
+	if argv, err := process.Cmdline(pid); err == nil && len(argv) > 1 {
+		switch argv[1] {
+		case "broker":
+			return desired.TypeBroker
+		case "archive":
+			return desired.TypeArchiver
+		}
 	}
 	return desired.TypeNode
 }

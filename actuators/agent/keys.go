@@ -88,7 +88,7 @@ func (a *Agent) secrets(r *desired.Resource) (env, warnings []string, err error)
 	for _, err := range missing {
 		warnings = append(warnings, err.Error())
 	}
-	if r.Broker == nil {
+	if r.Node != nil {
 		return launch.CurveEnv(r.Role, r.Node.BrokerMode, r.Node.Layout.ManagerIsLogger, keys[0]), nil, nil
 	}
 	list := make([]brokerKey, len(keys))

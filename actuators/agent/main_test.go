@@ -40,6 +40,10 @@ func TestMain(m *testing.M) {
 		fakeBroker(os.Args[1:])
 		unix.Exit(0)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "archive" {
+		fakeArchiver(os.Args[1:])
+		unix.Exit(0)
+	}
 	if len(os.Args) == 2 && os.Args[1] == "headless" {
 		endFirstThread()
 	}
@@ -133,6 +137,25 @@ func fakeBroker(args []string) {
 		unix.Exit(9)
 	}
 	say("TERMINATED [done]")
+}
+
+// fakeArchiver does what of an archiver the agent sees, except for its socket: that is fakeArchivers.
+func fakeArchiver(args []string) {
+	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	if _, err := os.ReadFile(value("--settings")); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		unix.Exit(1)
+	}
+	if err := os.WriteFile(value("-U"), []byte("RUNNING [serving]\n"), 0o644); err != nil {
+		panic(err)
+	}
+	select {
+	case <-term:
+	case <-time.After(time.Minute):
+		unix.Exit(9)
+	}
 }
 
 // endFirstThread ends the thread that the process is known by, and no other: it looks like one that has ended,

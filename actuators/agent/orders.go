@@ -72,9 +72,11 @@ func judge(o *desired.Order, instance string, s *situation, now time.Time) (deci
 func known(r *desired.Resource) bool {
 	switch r.Type {
 	case desired.TypeNode:
-		return r.Node != nil && r.Broker == nil
+		return r.Node != nil && r.Broker == nil && r.Archiver == nil
 	case desired.TypeBroker:
-		return r.Broker != nil && r.Node == nil
+		return r.Broker != nil && r.Node == nil && r.Archiver == nil
+	case desired.TypeArchiver:
+		return r.Archiver != nil && r.Node == nil && r.Broker == nil
 	}
 	return false
 }

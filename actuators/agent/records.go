@@ -82,17 +82,18 @@ func commandOf(l launch.Launch) command {
 // folder is where a resource has its records, outputs and working folder.
 type folder string
 
-func (f folder) told() string               { return filepath.Join(string(f), "told.json") }
-func (f folder) running() string            { return filepath.Join(string(f), "running.json") }
-func (f folder) broker() launch.BrokerFiles { return launch.BrokerFilesOf(string(f)) }
-func (f folder) members() string            { return launch.MembersFile(string(f)) }
-func (f folder) tune() string               { return launch.TuneFile(string(f)) }
-func (f folder) tuneAnswer() string         { return launch.TuneAnswerFile(string(f)) }
-func (f folder) lock() string               { return filepath.Join(string(f), "node.lock") }
-func (f folder) stdout() string             { return filepath.Join(string(f), "stdout") }
-func (f folder) stderr() string             { return filepath.Join(string(f), "stderr") }
-func (f folder) cluster() string            { return filepath.Dir(filepath.Dir(string(f))) }
-func (f folder) resource() string           { return filepath.Base(string(f)) }
+func (f folder) told() string                 { return filepath.Join(string(f), "told.json") }
+func (f folder) running() string              { return filepath.Join(string(f), "running.json") }
+func (f folder) broker() launch.BrokerFiles   { return launch.BrokerFilesOf(string(f)) }
+func (f folder) members() string              { return launch.MembersFile(string(f)) }
+func (f folder) tune() string                 { return launch.TuneFile(string(f)) }
+func (f folder) tuneAnswer() string           { return launch.TuneAnswerFile(string(f)) }
+func (f folder) lock() string                 { return filepath.Join(string(f), "node.lock") }
+func (f folder) stdout() string               { return filepath.Join(string(f), "stdout") }
+func (f folder) stderr() string               { return filepath.Join(string(f), "stderr") }
+func (f folder) cluster() string              { return filepath.Dir(filepath.Dir(string(f))) }
+func (f folder) resource() string             { return filepath.Base(string(f)) }
+func (f folder) archiver() launch.HelperFiles { return launch.ArchiverFilesOf(string(f)) }
 
 func (a *Agent) eventsFile() string { return filepath.Join(a.cfg.StateDir, "events.json") }
 

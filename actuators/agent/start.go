@@ -76,6 +76,7 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	u.watch = watchOf(next)
 	u.openBroker(ctx)
 	u.openCondition(ctx, true)
+	u.openArchiver(ctx)
 	u.answers.Store(u.hasAnswers())
 	u.refreshOutdated()
 	u.log.Info("started", "pid", next.Process.PID, "incarnation", next.Incarnation, "program", zeek.Path, "version", zeek.Version, "healing", healing)
@@ -85,7 +86,7 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 		case before == nil:
 		case before.Zeek.Version != "" && before.Zeek.Version != zeek.Version:
 			text += fmt.Sprintf(", with Zeek %s (it was %s)", zeek.Version, before.Zeek.Version)
-		case next.Resource.Broker != nil && before.Zeek.Path != "" && !before.Zeek.sameFile(zeek):
+		case next.Resource.Node == nil && before.Zeek.Path != "" && !before.Zeek.sameFile(zeek):
 			text += ", with another zeekrec"
 		}
 		u.event("restarted", text, next.Process.PID, nil)
@@ -133,7 +134,7 @@ func (u *unit) command(ctx context.Context, healing bool) (command, binary, erro
 		return command{}, binary{}, err
 	}
 	if healing && u.last != nil && u.last.Resource.ID == r.ID && u.last.Zeek.Path == program.Path &&
-		u.last.Zeek.Version == program.Version && (r.Broker != nil || isDir(u.last.Command.GenDir)) {
+		u.last.Zeek.Version == program.Version && (r.Node == nil || isDir(u.last.Command.GenDir)) {
 		return u.last.Command, program, nil
 	}
 	l, err := launch.Render(r, u.place(facts))
@@ -148,10 +149,10 @@ func (u *unit) command(ctx context.Context, healing bool) (command, binary, erro
 
 // program is what a resource is started with: a Zeek, or zeekrec itself.
 func (a *Agent) program(ctx context.Context, r *desired.Resource) (desired.ZeekFacts, binary, error) {
-	if r.Broker != nil {
+	if r.Node == nil {
 		self := fileOf(a.cfg.Self)
 		if self.Size == 0 {
-			return desired.ZeekFacts{}, self, fmt.Errorf("cannot find zeekrec itself, which is to be the broker: there is no program at %q", a.cfg.Self)
+			return desired.ZeekFacts{}, self, fmt.Errorf("cannot find zeekrec itself, which is to be the "+string(r.Type)+": there is no program at %q", a.cfg.Self)
 		}
 		return desired.ZeekFacts{}, self, nil
 	}
@@ -207,6 +208,9 @@ func (u *unit) makeRoom(cmd *command, healing bool) error {
 	}
 	if u.told.Resource.Broker != nil {
 		return u.makeBrokerRoom(healing)
+	}
+	if u.told.Resource.Archiver != nil {
+		return u.makeArchiverRoom(healing)
 	}
 	u.writeMembers()
 	return u.clearOptions()

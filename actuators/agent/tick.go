@@ -75,7 +75,7 @@ func (u *unit) surroundings(ctx context.Context) string {
 	}
 	_, keysErr := u.agent.keysOf(clusterOf(u.key), curveIDs(&u.told.Resource))
 	common := fmt.Sprintf("room %t, keys %t", roomFor(u.agent.cfg.StateDir, diskNeeded) == nil, keysErr == nil)
-	if u.told.Resource.Broker != nil {
+	if u.told.Resource.Node == nil {
 		// Without it the whole cluster is dumb: it is tried again as soon as its ports are free.
 		free := 0
 		for _, at := range u.told.Resource.Listens() {
@@ -101,8 +101,8 @@ func (u *unit) refreshOutdated() {
 	switch {
 	case u.proc == nil || u.last == nil || !known(&u.last.Resource):
 		return
-	case u.last.Resource.Broker != nil:
-		u.outdated = u.brokerOutdated()
+	case u.last.Resource.Node == nil:
+		u.outdated = u.helperOutdated()
 		return
 	}
 	if _, now, ok := u.agent.zeeks.current(u.last.Resource.Node.Zeek); ok {
@@ -126,11 +126,11 @@ func (u *unit) refreshOutdated() {
 	}
 }
 
-// brokerOutdated is the same for a broker. It says itself which version it is: the program may have been replaced
+// helperOutdated is the same for a broker or an archiver. It says itself which version it is: the program may have been replaced
 // between its start and ours.
-func (u *unit) brokerOutdated() (out []string) {
-	if u.broker != nil && !u.last.Zeek.sameFile(fileOf(u.agent.cfg.Self)) {
-		if was, is := u.broker.current().version, u.agent.cfg.Version; was != "" && is != "" && was != is {
+func (u *unit) helperOutdated() (out []string) {
+	if !u.last.Zeek.sameFile(fileOf(u.agent.cfg.Self)) {
+		if was, is := u.helperVersion(), u.agent.cfg.Version; was != "" && is != "" && was != is {
 			out = append(out, fmt.Sprintf("zeekrec %s -> %s", was, is))
 		}
 	}

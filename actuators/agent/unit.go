@@ -46,6 +46,7 @@ type unit struct {
 	proc     *process.Handle // nil without a process
 	watch    watch
 	broker   *brokerLink        // to the process of a broker; nil where there is none
+	archiver *archiverLink      // to that of an archiver
 	leave    context.CancelFunc // ends the talk with it
 	talks    sync.WaitGroup
 	// unexamined ends the examination of the process; nil where there is none.
@@ -101,6 +102,7 @@ func (u *unit) loop(ctx context.Context) {
 		u.closeBroker()
 		u.closeCondition()
 		u.stopTuning()
+		u.closeArchiver()
 		u.talks.Wait()
 		if u.proc != nil {
 			u.proc.Close()
@@ -110,6 +112,7 @@ func (u *unit) loop(ctx context.Context) {
 	u.openBroker(ctx)
 	u.reopenDoor()
 	u.openCondition(ctx, false)
+	u.openArchiver(ctx)
 	u.answers.Store(u.hasAnswers())
 	u.tellMembers()
 	u.tune(ctx)
@@ -146,7 +149,7 @@ func (u *unit) loop(ctx context.Context) {
 		case n := <-u.tuneNews:
 			u.tuneHeard(n)
 		case <-u.news:
-			if u.broker != nil {
+			if u.broker != nil || u.archiver != nil {
 				u.refreshOutdated() // it may have said which version it is
 			}
 		}
@@ -229,6 +232,7 @@ func (u *unit) over(ctx context.Context) {
 	u.closeBroker()
 	u.closeCondition()
 	u.stopTuning()
+	u.closeArchiver()
 	u.watch, u.warnings, u.unwritten = watch{}, nil, ""
 	u.tellEnding(id.PID)
 	// What it has left behind would hold its lock.
@@ -238,6 +242,7 @@ func (u *unit) over(ctx context.Context) {
 	f := classify(exit, u.m.phase == running, lastOutput(u.dir.stderr()), u.last.Command.program())
 	u.log.Info("ended", "pid", id.PID, "how", f.Text, "phase", u.m.phase)
 	u.feed(ctx, ended, f)
+	u.sweepLogs()
 }
 
 // order judges, records and begins.
@@ -269,6 +274,7 @@ func (u *unit) order(ctx context.Context, o *desired.Order) error {
 		u.applyLive()
 		u.tune(ctx)
 		u.tellBroker()
+		u.tellArchiver()
 	}
 	if d.then != "" {
 		// What follows decides on the process alone: healing that begins again must not start one first.
@@ -349,16 +355,22 @@ func (u *unit) applyLive() {
 
 // limitsOf a resource that is known.
 func limitsOf(r *desired.Resource) (cpus []int, nice int, openFiles uint64) {
-	if b := r.Broker; b != nil {
-		return b.CPUs, b.Nice, b.OpenFiles
+	switch {
+	case r.Broker != nil:
+		return r.Broker.CPUs, r.Broker.Nice, r.Broker.OpenFiles
+	case r.Archiver != nil:
+		return r.Archiver.CPUs, r.Archiver.Nice, r.Archiver.OpenFiles
 	}
 	return r.Node.CPUs, r.Node.Nice, r.Node.OpenFiles
 }
 
 // userOf is whom the process of a resource that is known becomes.
 func userOf(r *desired.Resource) string {
-	if r.Broker != nil {
+	switch {
+	case r.Broker != nil:
 		return r.Broker.User
+	case r.Archiver != nil:
+		return r.Archiver.User
 	}
 	return r.Node.User
 }

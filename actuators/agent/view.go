@@ -45,7 +45,7 @@ func (u *unit) describe() (observed.Resource, bool) {
 	v.Port = portOf(about)
 	v.State, v.Reason = u.state()
 	v.Since = u.m.since
-	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.brokerTrouble() == "" && u.unwritten == "" && u.untaken == ""
+	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.helperTrouble() == "" && u.unwritten == "" && u.untaken == ""
 	if u.told != nil {
 		v.Told, v.Hold = u.told.Resource.ID, u.told.Hold
 	}
@@ -62,6 +62,9 @@ func (u *unit) describe() (observed.Resource, bool) {
 			if s.dropping != "" {
 				v.Degraded = slices.Concat([]string{s.dropping}, v.Degraded)
 			}
+		}
+		if u.archiver != nil {
+			u.archiver.current().describe(&v)
 		}
 	}
 	v.Parts = u.parts()
@@ -128,21 +131,36 @@ func (u *unit) phaseState() (observed.State, string) {
 	return observed.Failed, u.failedText()
 }
 
-// brokerTrouble is why a broker is not what it should be, though its process runs.
-func (u *unit) brokerTrouble() string {
-	if u.broker == nil {
-		return ""
+// helperTrouble is why a broker or an archiver is not what it should be, though its process runs.
+func (u *unit) helperTrouble() string {
+	switch {
+	case u.broker != nil:
+		s := u.broker.current()
+		return s.trouble()
+	case u.archiver != nil:
+		s := u.archiver.current()
+		return s.trouble()
 	}
-	s := u.broker.current()
-	return s.trouble()
+	return ""
+}
+
+// helperVersion is the version of zeekrec that a broker or an archiver says it is; empty where it does not say.
+func (u *unit) helperVersion() string {
+	switch {
+	case u.broker != nil:
+		return u.broker.current().version
+	case u.archiver != nil:
+		return u.archiver.current().version()
+	}
+	return ""
 }
 
 func (u *unit) runningReason() string {
 	switch {
 	case u.watch.trouble() != "":
 		return u.watch.trouble()
-	case u.brokerTrouble() != "":
-		return u.brokerTrouble()
+	case u.helperTrouble() != "":
+		return u.helperTrouble()
 	case u.unwritten != "":
 		return u.unwritten
 	case u.untaken != "":

@@ -96,3 +96,20 @@ func eachThread(id Identity, f func(tid int) error) error {
 	}
 	return nil
 }
+
+// StepBack makes this process nice, where nice is not 0, and has all its threads read and write only when nobody else
+// does (the idle class of ionice). What the system does not grant is left: it is a courtesy.
+func StepBack(nice int) {
+	const idle = 3 << 13 // IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)
+	id, err := Identify(os.Getpid())
+	if err != nil {
+		return
+	}
+	_ = eachThread(id, func(tid int) error {
+		if nice != 0 {
+			_ = setNice(tid, nice)
+		}
+		_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, 1 /* IOPRIO_WHO_PROCESS */, uintptr(tid), idle)
+		return nil
+	})
+}

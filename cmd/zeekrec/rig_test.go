@@ -87,7 +87,7 @@ func (r *rig) path(p ...string) string { return filepath.Join(append([]string{r.
 // start runs `zeekrec run`, and waits until it answers.
 func (r *rig) start() {
 	r.t.Helper()
-	args := []string{r.bin, "run", r.path("clusters"), "--zeek", r.zeek, "--state-dir", r.path("state"), "--name", "agent-test", "--log-level", "debug"}
+	args := []string{r.bin, "run", r.path("clusters"), "--zeek", r.zeek, "--state-dir", r.path("state"), "--name", "agent-test", "--archive-dir", r.path("archive"), "--log-level", "debug"}
 	args = append(args, r.more...)
 	if r.netns != "" {
 		args = append([]string{"ip", "netns", "exec", r.netns}, args...)

@@ -35,12 +35,14 @@ type device struct{ instance, name string }
 type across struct {
 	ports      map[place][]claim
 	interfaces map[device][]claim
+	archives   map[device][]claim // by instance and folder
 	agents     map[string][]claim // by instance; what is host:port
 }
 
 func (a *across) collect(c *desired.Cluster) {
 	if a.ports == nil {
 		a.ports, a.interfaces, a.agents = map[place][]claim{}, map[device][]claim{}, map[string][]claim{}
+		a.archives = map[device][]claim{}
 	}
 	port := func(instance string, n, line int, what string) {
 		if n != 0 && instance != "" {
@@ -70,6 +72,7 @@ func (a *across) collect(c *desired.Cluster) {
 			a.interfaces[d] = append(a.interfaces[d], claim{c, line(n, "interface"), fmt.Sprintf("worker '%s'", n.Name)})
 		}
 	}
+	a.archiveInto(c)
 	if mode := c.BrokerMode(); mode != "" && mode != desired.BrokerExternal {
 		at := c.BrokerInstance()
 		port(at, endpointPort(c.Settings.Broker.XPub), 0, "the broker's xpub")
@@ -119,6 +122,7 @@ func (a *across) report(clusters []*desired.Cluster) []desired.Diagnostic {
 			}
 		}
 	}
+	a.reportArchives(reps)
 	var out []desired.Diagnostic
 	for _, c := range clusters {
 		out = append(out, reps[c].diagnostics()...)

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/zeekrec/zeekrec/desired"
 )
@@ -28,8 +27,8 @@ func defaults() desired.Settings {
 		BrokerPortsFrom:  5555,
 		Broker:           desired.BrokerSettings{Mode: "standalone", Curve: "auto", SndHWM: 1000},
 		Archive: desired.ArchiveSettings{
-			Enabled: true, Dir: "/var/log/zeek", Interval: time.Hour, Compress: "gzip",
-			MinFree: desired.Quantity{N: 5, Percent: true}, Timezone: "local",
+			Enabled: true, Interval: desired.DefaultInterval, Compress: desired.DefaultCompression,
+			MinFree: desired.DefaultMinFree, Timezone: "local",
 		},
 		Limits: map[desired.Role]desired.Limits{},
 	}
@@ -60,19 +59,6 @@ func clusterSetters(s *desired.Settings) setters {
 		"ports_from":         into(&s.PortsFrom, number(1, 65535)),
 		"metrics_ports_from": into(&s.MetricsPortsFrom, number(1, 65535)),
 		"broker_ports_from":  into(&s.BrokerPortsFrom, number(1, 65535)),
-	}
-}
-
-func archiveSetters(a *desired.ArchiveSettings) setters {
-	return setters{
-		"enabled":  into(&a.Enabled, yesNo),
-		"dir":      into(&a.Dir, absolutePath),
-		"interval": into(&a.Interval, span(time.Second)),
-		"compress": into(&a.Compress, choice("gzip", "zstd", "none")),
-		"keep":     into(&a.Keep, span(time.Hour)),
-		"min_free": into(&a.MinFree, share),
-		"command":  into(&a.Command, verbatim),
-		"timezone": into(&a.Timezone, choice("local", "UTC")),
 	}
 }
 
@@ -114,6 +100,7 @@ func (p *parser) settings() desired.Settings {
 			p.apply(sec, brokerSetters(&s.Broker))
 		case sec.name == ownName+".archive":
 			p.apply(sec, archiveSetters(&s.Archive))
+			s.Archive.Line = sec.index["layout"]
 		case strings.HasPrefix(sec.name, limitsPrefix):
 			p.limits(sec, &s)
 		default:
@@ -252,9 +239,7 @@ func (p *parser) notYet(c *desired.Cluster) {
 		p.rep.warn(line, "ignored-key", "restart_hung has no effect here: only zeekrec's own broker knows which nodes answer", "remove it, or use backend = zeromq with [zeekrec.broker] mode = standalone")
 	}
 	p.broker(c)
-	if line, stated := p.ownLine("archive", ""); stated {
-		p.rep.info(line, "archive", "the archiver is not run in this version: of this section only interval and timezone have an effect", "rotated logs stay in the queue of each logger")
-	}
+	p.archive(c)
 	for _, role := range slices.Sorted(maps.Keys(s.Limits)) {
 		l := s.Limits[role]
 		if l.MemoryMax != 0 {

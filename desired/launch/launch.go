@@ -49,12 +49,14 @@ type Launch struct {
 // systemPath is where commands are found, behind Zeek's own folder.
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Render makes the launch of a resource: a node or a broker. It fails where the resource cannot run with
+// Render makes the launch of a resource: a node, a broker or an archiver. It fails where the resource cannot run with
 // the Zeek at hand, or in that place.
 func Render(r *desired.Resource, p Place) (Launch, error) {
 	switch {
 	case r.Broker != nil:
 		return renderBroker(r, p)
+	case r.Archiver != nil:
+		return renderArchiver(r, p)
 	case r.Node == nil:
 		return Launch{}, fmt.Errorf("cannot render %s: nothing is known of how to start a %s", r.Key(), r.Type)
 	}
@@ -72,7 +74,7 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 	}
 	l := Launch{
 		Dir:        filepath.Join(p.NodeDir, "work"),
-		QueueDir:   filepath.Join(p.ClusterDir, "queue"),
+		QueueDir:   QueueDir(p.ClusterDir),
 		StatusFile: statusFile(p),
 		User:       s.User, CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles, Zeek: p.Zeek,
 	}

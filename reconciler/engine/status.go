@@ -97,13 +97,15 @@ type ResourceStatus struct {
 	Healthy    bool       `json:"healthy"`
 	// Degraded is what is wrong with it though it is healthy, the worst first; nothing is restarted for it. Notes are what may be
 	// of interest, and nothing is wrong with.
-	Degraded  []string `json:"degraded,omitempty"`
-	Notes     []string `json:"notes,omitempty"`
-	Orphaned  bool     `json:"orphaned,omitempty"`
-	Suspended string   `json:"suspended,omitempty"` // by whom and why
-	Outdated  []string `json:"outdated,omitempty"`
-	Version   string   `json:"version,omitempty"`
-	StandIn   bool     `json:"stand_in,omitempty"`
+	Degraded []string `json:"degraded,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+	// Archive is what an archiver does; null: it is none, or does not say.
+	Archive   *observed.Archive `json:"archive,omitempty"`
+	Orphaned  bool              `json:"orphaned,omitempty"`
+	Suspended string            `json:"suspended,omitempty"` // by whom and why
+	Outdated  []string          `json:"outdated,omitempty"`
+	Version   string            `json:"version,omitempty"`
+	StandIn   bool              `json:"stand_in,omitempty"`
 	// Incarnation counts the starts.
 	Incarnation int   `json:"incarnation"`
 	Foreign     []int `json:"foreign,omitempty"`
@@ -344,7 +346,7 @@ func (e *Engine) resourceStatus(inst string, s *observed.Resource, v *view) Reso
 	at := v.fleet[inst].At
 	rs := ResourceStatus{
 		Name: s.Name, Type: s.Type, Role: s.Role, Instance: inst, State: s.State, Reason: s.Reason, PID: s.PID, Restarts: s.Restarts,
-		Joined: s.Joined, Answering: s.Answering, Degraded: s.Degraded, Notes: s.Notes, ObservedAt: &at, Healthy: s.Healthy, Outdated: s.Outdated, Version: s.Version, StandIn: s.StandIn, Incarnation: s.Incarnation, Foreign: s.Foreign,
+		Joined: s.Joined, Answering: s.Answering, Degraded: s.Degraded, Notes: s.Notes, Archive: s.Archive, ObservedAt: &at, Healthy: s.Healthy, Outdated: s.Outdated, Version: s.Version, StandIn: s.StandIn, Incarnation: s.Incarnation, Foreign: s.Foreign,
 	}
 	if !s.Since.IsZero() {
 		since := s.Since
@@ -364,7 +366,7 @@ func (e *Engine) resourceStatus(inst string, s *observed.Resource, v *view) Reso
 	}
 	if age := v.now.Sub(at); age > v.stale {
 		rs.State, rs.Healthy, rs.Joined = observed.Unknown, false, nil
-		rs.Answering, rs.Silent, rs.Degraded, rs.Notes = nil, nil, nil, nil
+		rs.Answering, rs.Silent, rs.Degraded, rs.Notes, rs.Archive = nil, nil, nil, nil, nil
 		rs.Reason = inst + " has not reported for " + age.Round(time.Second).String()
 	}
 	return rs

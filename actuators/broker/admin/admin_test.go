@@ -25,6 +25,7 @@ import (
 	"github.com/zeekrec/zeekrec/actuators/broker/internal/rawpeer"
 	"github.com/zeekrec/zeekrec/actuators/broker/zeekbus"
 	"github.com/zeekrec/zeekrec/actuators/broker/zmtp"
+	"github.com/zeekrec/zeekrec/actuators/socket"
 )
 
 const testTime = 20 * time.Second
@@ -49,14 +50,14 @@ func newRig(t *testing.T, cfg broker.Config) *rig {
 		t.Fatal(err)
 	}
 	r.path = filepath.Join(dir, "broker.sock")
-	ln, err := admin.Listen(r.path)
+	ln, err := socket.Listen(r.path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	go func() { ended <- b.Serve(ctx, r.xpub, r.xsub) }()
-	go func() { ended <- admin.Serve(ctx, ln, admin.Handler(b)) }()
+	go func() { ended <- socket.Serve(ctx, ln, admin.Handler(b)) }()
 	t.Cleanup(func() {
 		cancel()
 		for range 2 {
@@ -299,7 +300,7 @@ func TestAskIsPatient(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 2)
 		go func() { ended <- b.Serve(ctx, xpub, xsub) }()
-		go func() { ended <- admin.Serve(ctx, control, admin.Handler(b)) }()
+		go func() { ended <- socket.Serve(ctx, control, admin.Handler(b)) }()
 		sub, err := rawpeer.Shake(xpub.dial(), rawpeer.XSUB(1))
 		if err != nil {
 			t.Fatal(err)
@@ -491,14 +492,14 @@ func TestMetrics(t *testing.T) {
 func TestListen(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, strings.Repeat("x", 60), strings.Repeat("y", 60))
-	if _, err := admin.Listen(path); err == nil {
+	if _, err := socket.Listen(path); err == nil {
 		t.Error("a folder that there is not")
 	}
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second takes the place of what the first left
-		ln, err := admin.Listen(path)
+		ln, err := socket.Listen(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -511,7 +512,7 @@ func TestListen(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if ln, err := admin.Listen(file); err == nil {
+	if ln, err := socket.Listen(file); err == nil {
 		_ = ln.Close()
 		t.Error("a file was replaced")
 	}

@@ -96,7 +96,3 @@ type Pinged struct {
 	// Absent are nodes that are not there to be asked.
 	Absent []string `json:"absent,omitempty"`
 }
-
-type problem struct {
-	Error string `json:"error"`
-}

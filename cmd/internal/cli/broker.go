@@ -16,6 +16,7 @@ import (
 
 	"github.com/zeekrec/zeekrec/actuators/broker"
 	"github.com/zeekrec/zeekrec/actuators/broker/admin"
+	"github.com/zeekrec/zeekrec/actuators/socket"
 )
 
 // Variables that keys come by: Zeek's own, and one of zeekrec's for several at once.
@@ -149,11 +150,11 @@ func (a *app) serveBroker(ctx context.Context, b *broker.Broker, o brokerOptions
 	xpub, xsub := opened[0], opened[1]
 	actor(func(ctx context.Context) error { return b.Serve(ctx, xpub, xsub) })
 	if o.admin != "" {
-		if err := open(admin.Listen(o.admin)); err != nil {
+		if err := open(socket.Listen(o.admin)); err != nil {
 			return err
 		}
 		ln := opened[len(opened)-1]
-		actor(func(ctx context.Context) error { return admin.Serve(ctx, ln, admin.Handler(b)) })
+		actor(func(ctx context.Context) error { return socket.Serve(ctx, ln, admin.Handler(b)) })
 	}
 	if o.metrics != "" {
 		var lc net.ListenConfig
@@ -161,7 +162,7 @@ func (a *app) serveBroker(ctx context.Context, b *broker.Broker, o brokerOptions
 			return fmt.Errorf("cannot serve metrics: %w", err)
 		}
 		ln := opened[len(opened)-1]
-		actor(func(ctx context.Context) error { return admin.Serve(ctx, ln, admin.MetricsOnly(b)) })
+		actor(func(ctx context.Context) error { return socket.Serve(ctx, ln, admin.MetricsOnly(b)) })
 	}
 	if err := status.write("RUNNING [run_loop]"); err != nil {
 		return err

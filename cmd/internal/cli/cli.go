@@ -99,7 +99,7 @@ anything because a file could not be read.`,
 	add("look", a.statusCommand(), a.historyCommand(), a.logsCommand(), a.topCommand(), a.netstatsCommand(), a.getIDValueCommand(), a.diagCommand())
 	add("act", a.syncCommand(), a.restartCommand(), a.stopCommand(), a.startCommand(), a.suspendCommand(), a.resumeCommand(),
 		a.rollbackCommand(), a.unpinCommand(), a.retryCommand(), a.keysCommand())
-	add("main", a.brokerCommand())
+	add("main", a.brokerCommand(), a.archiveCommand())
 	add("client", a.deployConfigCommand(), a.stageConfigCommand(), a.deployCommand(), a.getConfigCommand(), a.getNodesCommand(), a.getInstancesCommand(),
 		a.monitorCommand(), a.showSettingsCommand())
 	add("client", a.importCommand(), a.exportCommand())

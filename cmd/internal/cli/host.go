@@ -45,7 +45,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	}
 	m, err := local.Open(ctx, local.Config{
 		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek,
-		AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
+		ArchiveDir: a.settings.archiveDir, AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
 	})
 	if err != nil {
 		return err

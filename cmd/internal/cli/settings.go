@@ -16,14 +16,15 @@ import (
 
 // settings are what flags, ZEEKREC_* variables, the settings file and defaults add up to, in this order.
 type settings struct {
-	file      string
-	stateDir  string
-	source    string // where a command is given none
-	name      string
-	zeek      string
-	color     string
-	logFormat string
-	logLevel  string
+	file       string
+	stateDir   string
+	source     string // where a command is given none
+	name       string
+	zeek       string
+	archiveDir string
+	color      string
+	logFormat  string
+	logLevel   string
 
 	management management
 }
@@ -37,7 +38,7 @@ const (
 // settable are the names of flags that may also be set by ZEEKREC_NAME and in the settings file. A flag
 // that confirms or forces something is none of them.
 func settable() []string {
-	return []string{"state-dir", "source", "name", "zeek", "color", "log-format", "log-level",
+	return []string{"state-dir", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
 		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls"}
 }
 
@@ -56,6 +57,7 @@ func (a *app) nameFlag(f *pflag.FlagSet) {
 
 func (a *app) zeekFlag(f *pflag.FlagSet) {
 	f.StringVar(&a.settings.zeek, "zeek", "", "the `PATH` of the Zeek to run where a cluster names none (default: zeek on PATH)")
+	f.StringVar(&a.settings.archiveDir, "archive-dir", a.defaultArchiveDir(), "the `DIR` to archive logs into where a cluster names none; empty: archive in the state folder")
 }
 
 func (a *app) logFlags(f *pflag.FlagSet, level string) {
@@ -71,6 +73,14 @@ func (a *app) defaultStateDir() string {
 		return filepath.Join(a.env["XDG_STATE_HOME"], "zeekrec")
 	}
 	return filepath.Join(a.env["HOME"], ".local", "state", "zeekrec")
+}
+
+// defaultArchiveDir is where a package of Zeek would have them; who is not root can write in the state folder alone.
+func (a *app) defaultArchiveDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/log/zeek"
+	}
+	return ""
 }
 
 // defaultName is the name that zeek-client gives to the instance of this machine.

@@ -9,6 +9,7 @@ import (
 	"github.com/zeekrec/zeekrec/actuators/broker"
 	"github.com/zeekrec/zeekrec/actuators/broker/admin"
 	"github.com/zeekrec/zeekrec/actuators/keys"
+	"github.com/zeekrec/zeekrec/actuators/socket"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/desired/launch"
 )
@@ -19,21 +20,21 @@ func TestReachBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(t.TempDir(), "admin.sock")
-	ln, err := admin.Listen(socket)
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	ln, err := socket.Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- admin.Serve(ctx, ln, admin.Handler(b)) }()
+	go func() { served <- socket.Serve(ctx, ln, admin.Handler(b)) }()
 	defer func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	}()
-	c := reachBroker(socket)
+	c := reachBroker(path)
 
 	if s, err := c.Status(t.Context()); err != nil || s.Version != "1.0" || s.PID != os.Getpid() || len(s.Members) > 0 {
 		t.Errorf("status %+v, %v", s, err)
@@ -72,7 +73,7 @@ func TestReachBroker(t *testing.T) {
 	if _, err := (keyring{store}).Get("dmz", "another"); err == nil {
 		t.Error("a key that there is not")
 	}
-	if _, err := reachBroker(socket + "x").Status(t.Context()); err == nil {
+	if _, err := reachBroker(path + "x").Status(t.Context()); err == nil {
 		t.Error("an answer from nobody")
 	}
 }

@@ -27,6 +27,8 @@ type Config struct {
 	Instance string
 	// Zeek to run where a cluster names none; empty: that on PATH.
 	Zeek string
+	// ArchiveDir is where logs are archived of clusters that name no folder; empty: in the state folder.
+	ArchiveDir string
 	// AnyZeek: do without one where there is none, since nothing is to be started.
 	AnyZeek bool
 	// Confirm that the state folder may be bound to another source than before.
@@ -86,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	ks := keys.Open(cfg.StateDir)
 	a, err := agent.New(agent.Config{
 		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
-		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: keyring{ks}, Brokers: reachBroker,
+		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: keyring{ks}, Brokers: reachBroker, Archivers: reachArchiver, ArchiveDir: cfg.ArchiveDir,
 	})
 	if err != nil {
 		return nil, err

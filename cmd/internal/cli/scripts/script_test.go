@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 			base := scriptPorts(t)
 			state := filepath.Join(e.WorkDir, "state")
 			e.Vars = append(e.Vars,
-				"ZEEK="+zeek, "ZEEKREC_ZEEK="+zeek, "ZEEKREC_STATE_DIR="+state, "ZEEKREC_NAME=agent-a", "ZEEKREC_SETTINGS=",
+				"ZEEK="+zeek, "ZEEKREC_ZEEK="+zeek, "ZEEKREC_STATE_DIR="+state, "ZEEKREC_ARCHIVE_DIR="+filepath.Join(e.WorkDir, "archive"), "ZEEKREC_NAME=agent-a", "ZEEKREC_SETTINGS=",
 				"PORTS="+strconv.Itoa(base), "METRICS="+strconv.Itoa(base+30), "BROKER="+strconv.Itoa(base+60), "NO_COLOR=1",
 				"GORACE=atexit_sleep_ms=0", // else every command takes a second more under -race
 			)
@@ -150,7 +150,7 @@ func scriptOutput(ts *testscript.TestScript, args ...string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{
-		"HOME", "PATH", "TMPDIR", "WORK", "ZEEK", "ZEEKREC_ZEEK", "ZEEKREC_STATE_DIR", "ZEEKREC_NAME", "ZEEKREC_SETTINGS", "NO_COLOR", "GOCOVERDIR", "GORACE",
+		"HOME", "PATH", "TMPDIR", "WORK", "ZEEK", "ZEEKREC_ZEEK", "ZEEKREC_STATE_DIR", "ZEEKREC_ARCHIVE_DIR", "ZEEKREC_NAME", "ZEEKREC_SETTINGS", "NO_COLOR", "GOCOVERDIR", "GORACE",
 	} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
