@@ -3,6 +3,7 @@ package launch_test
 import (
 	"bufio"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -69,6 +70,10 @@ func zeekFor(t *testing.T, l desired.Layout, node string, role desired.Role, mor
 	args := slices.DeleteFunc(slices.Clone(ch.Argv[1:]), func(a string) bool { return a == "-a" })
 	cmd = exec.Command(ch.Argv[0], append(args, "follow")...)
 	cmd.Env, cmd.Dir = ch.Env, ch.Dir
+	table, _ := launch.TuneTable(nil)
+	if err := errors.Join(os.MkdirAll(p.NodeDir, 0o755), os.WriteFile(launch.TuneFile(p.NodeDir), table, 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	return cmd, launch.MembersFile(p.NodeDir)
 }
 
