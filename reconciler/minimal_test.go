@@ -27,6 +27,8 @@ type row struct {
 	told string
 	// archiver: its update is what the row is about.
 	archiver bool
+	// tunable are the names of options that Zeek can change while it runs.
+	tunable []string
 }
 
 var minimal = []row{
@@ -256,6 +258,15 @@ var minimal = []row{
 		zeromq: everybody, broker: everybody,
 	},
 	{
+		name: "an option that Zeek can change while it runs", change: func(c *desired.Cluster) {
+			c.Settings.Options = []desired.Option{{Name: "Weird::sampling_rate", Value: "100"}}
+		},
+		tunable: []string{"Weird::sampling_rate"},
+	},
+	{
+		name: "restart_hung", change: func(c *desired.Cluster) { c.Settings.RestartHung = 10 * time.Second },
+	},
+	{
 		name: "rotation interval", change: func(c *desired.Cluster) { c.Settings.Archive.Interval = time.Minute },
 		zeromq: "restart logger-1", broker: "restart logger-1",
 	},
@@ -405,7 +416,9 @@ func TestMinimalRestarts(t *testing.T) {
 				r.change(new)
 				var got []string
 				told, halves, archiver := "", map[string]bool{}, false
-				for _, a := range planFrom(t, old, new) {
+				in := input(t, old, new)
+				tunable(in, r.tunable)
+				for _, a := range reconciler.Diff(in).Actions {
 					if a.Kind == desired.Update && a.Type == desired.TypeBroker {
 						told = "broker"
 						if a.Wave != 1 {
@@ -444,6 +457,22 @@ func TestMinimalRestarts(t *testing.T) {
 					t.Errorf("told is %q, want %q", told, want)
 				}
 			})
+		}
+	}
+}
+
+// tunable lets Zeek know options of these names, on every node that runs or is wanted.
+func tunable(in reconciler.Input, names []string) {
+	for i := range in.Want {
+		if in.Want[i].Node != nil {
+			in.Want[i].Tunable = names
+		}
+	}
+	for _, inst := range in.Instances {
+		for i := range inst.Resources {
+			if inst.Resources[i].Type == string(desired.TypeNode) {
+				inst.Resources[i].Tunable = names
+			}
 		}
 	}
 }

@@ -55,13 +55,15 @@ func TestStartStop(t *testing.T) {
 
 func TestKilledProcessIsReplaced(t *testing.T) {
 	w := newWorld(t)
+	begun := time.Now()
 	w.do(order(desired.Start, worker(), ""))
 	was := w.untilState(observed.Running)
-	begun := time.Now()
+	limit := time.Second + 2*time.Since(begun) // a second, where nothing else keeps the machine busy
+	begun = time.Now()
 	killPID(t, was.PID)
 	now := w.until("a new process", func(r observed.Resource) bool { return r.State == observed.Running && r.PID != was.PID })
 	t.Logf("replaced within %s", time.Since(begun))
-	if d := time.Since(begun); d > 5*time.Second { // a second, where nothing else keeps the machine busy
+	if d := time.Since(begun); d > limit {
 		t.Errorf("took %s", d)
 	}
 	if now.Incarnation != 2 || now.Restarts != 1 {
@@ -475,7 +477,7 @@ func TestChangesAreAnnounced(t *testing.T) {
 			if _, ok := w.get("dmz/w1"); !ok {
 				return
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the last change was not announced")
 		}
 	}

@@ -264,13 +264,15 @@ func TestBroker(t *testing.T) {
 func TestKilledBrokerIsReplaced(t *testing.T) {
 	w, b, _ := newBrokerWorld(t)
 	r := broker(t)
+	begun := time.Now()
 	w.do(order(desired.Start, r, ""))
 	was := w.untilBroker("healthy", isHealthy)
+	limit := time.Second + 2*time.Since(begun) // a second, where nothing else keeps the machine busy
 	b.with(func() { b.applied = 0 })
-	begun := time.Now()
+	begun = time.Now()
 	killPID(t, was.PID)
 	now := w.untilBroker("a new process", func(r observed.Resource) bool { return r.Healthy && r.PID != was.PID })
-	if d := time.Since(begun); d > time.Second {
+	if d := time.Since(begun); d > limit {
 		t.Errorf("took %s", d)
 	}
 	if now.Restarts != 1 || now.Incarnation != 2 || now.State != observed.Running {

@@ -250,7 +250,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 		StateDir: w.state, Instance: "agent-a", DefaultZeek: w.zeek, Launcher: launcher,
 		Interfaces: w.links.list, AskZeek: askFake,
 		Timings: Timings{
-			StartDeadline: 5 * time.Second, StopDeadline: 5 * time.Second, Poll: 5 * time.Millisecond, Tick: 10 * time.Millisecond,
+			StartDeadline: 30 * time.Second, StopDeadline: 30 * time.Second, Poll: 5 * time.Millisecond, Tick: 10 * time.Millisecond,
 			BackoffStep: 10 * time.Millisecond, Leftovers: 100 * time.Millisecond,
 		},
 	}
@@ -288,7 +288,7 @@ func (w *world) start(change ...func(*Agent)) {
 	w.t.Cleanup(w.stop)
 	select {
 	case <-a.Ready():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("the agent does not become ready")
 	}
 }
@@ -354,13 +354,13 @@ func (w *world) until(what string, ok func(observed.Resource) bool) observed.Res
 
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
 	b, _ := json.MarshalIndent(w.Report(), "", " ")
-	w.t.Fatalf("not within 10 s: %s\n%s", what, b)
+	w.t.Fatalf("not within a minute: %s\n%s", what, b)
 }
 
 func (w *world) untilState(s observed.State) observed.Resource {
@@ -440,7 +440,7 @@ func killPID(t *testing.T, pid int) {
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); process.Alive(id); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); process.Alive(id); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it survives SIGKILL")
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -397,4 +398,13 @@ func loadavg() string {
 		return "load unknown"
 	}
 	return "load " + strings.Fields(string(b))[0]
+}
+
+// unhurried is d on a machine that is not busy, and as many times longer as each CPU has processes that want it.
+func unhurried(d time.Duration) time.Duration {
+	load, err := strconv.ParseFloat(strings.TrimPrefix(loadavg(), "load "), 64)
+	if err != nil {
+		return d
+	}
+	return time.Duration(max(1, load/float64(runtime.NumCPU())) * float64(d))
 }

@@ -96,7 +96,7 @@ func (r *rig) have(want ...string) {
 }
 
 // TestLiveOptions: with Zeek itself, options of every type that a file can have are changed on all nodes while these run, and
-// read back; constants restart those who use them, and the plan says so before.
+// read back.
 func TestLiveOptions(t *testing.T) {
 	r, content := tuneRig(t, "")
 
@@ -161,6 +161,15 @@ func TestLiveOptions(t *testing.T) {
 		r.save(content())
 		r.settled(c.Revision.Wanted)
 	})
+}
+
+// TestE2ELiveOptions: options outlive the processes that they were told to; constants restart those who use them, and the plan
+// says so before.
+func TestE2ELiveOptions(t *testing.T) {
+	if os.Getenv("ZEEKREC_E2E") == "" {
+		t.Skip("takes minutes: make e2e")
+	}
+	r, content := tuneRig(t, "")
 
 	t.Run("the next process", func(t *testing.T) {
 		r.change("an option", "", content("Tune::number = 3"))
@@ -213,8 +222,11 @@ func TestLiveOptions(t *testing.T) {
 	}
 }
 
-// TestLiveOptionsBroker: where no node can be asked, what they write down is asked.
-func TestLiveOptionsBroker(t *testing.T) {
+// TestE2ELiveOptionsBroker: where no node can be asked, what they write down is asked.
+func TestE2ELiveOptionsBroker(t *testing.T) {
+	if os.Getenv("ZEEKREC_E2E") == "" {
+		t.Skip("takes minutes: make e2e")
+	}
 	r, content := tuneRig(t, "backend = broker\n")
 	r.change("an option", "", content("Weird::sampling_rate = 100", `Tune::words = set("x")`))
 	for _, n := range []string{"logger-1", "manager", "proxy-1", "worker-1"} {

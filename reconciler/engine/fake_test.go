@@ -43,6 +43,8 @@ type hosts struct {
 	names    map[string]desired.NameKind
 	namesErr error
 	untaken  string
+	// answer, when it is closed, lets Zeek say its names; nil: at once.
+	answer chan struct{}
 }
 
 func newHosts() *hosts {
@@ -163,7 +165,17 @@ func (h *hosts) Ask(_ context.Context, _, zeek string) error {
 	return nil
 }
 
-func (h *hosts) Names(context.Context, string, desired.Resource) (desired.ZeekNames, error) {
+func (h *hosts) Names(ctx context.Context, _ string, _ desired.Resource) (desired.ZeekNames, error) {
+	h.mu.Lock()
+	answer := h.answer
+	h.mu.Unlock()
+	if answer != nil {
+		select {
+		case <-answer:
+		case <-ctx.Done():
+			return desired.ZeekNames{}, context.Cause(ctx)
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return desired.ZeekNames{Kinds: maps.Clone(h.names)}, h.namesErr

@@ -46,9 +46,12 @@ func (e *Engine) observe(ctx context.Context, o Observation) {
 	e.seen.commit = o.Snapshot.Commit
 	in := judge(o.Snapshot, e.cfg.Parse, e.cfg.Validate, e.cfg.Instance)
 	e.seen.diagnostics = in.diagnostics
-	if !e.learned(ctx, in.good) || !e.learnedOptions(ctx, in, time.Now()) {
+	if !e.learned(ctx, in.good) {
 		e.pending = &o // an answer is to come
 		return
+	}
+	if e.postpone(ctx, &in, time.Now()); len(in.later) > 0 {
+		e.pending = &o // once more, when there are answers
 	}
 	if !e.intake(ctx, o, in) {
 		e.pending = &o
@@ -92,13 +95,14 @@ func (e *Engine) learned(ctx context.Context, cs map[string]*desired.Cluster) bo
 type judged struct {
 	good        map[string]*desired.Cluster
 	bad         map[string][]desired.Diagnostic // by cluster
+	later       map[string]bool                 // good ones that are not taken in yet, by name
 	files       map[string]desired.ClusterFile
 	diagnostics []desired.Diagnostic
 }
 
 // judge reads and validates every file of a snapshot. Pure.
 func judge(s *desired.Snapshot, parse Parser, validate Validator, instance string) judged {
-	j := judged{good: map[string]*desired.Cluster{}, bad: map[string][]desired.Diagnostic{}, files: map[string]desired.ClusterFile{}}
+	j := judged{good: map[string]*desired.Cluster{}, bad: map[string][]desired.Diagnostic{}, later: map[string]bool{}, files: map[string]desired.ClusterFile{}}
 	for _, f := range s.Files {
 		j.files[f.Name] = f
 		if f.Err != nil {
@@ -158,7 +162,7 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 	// what is wanted of them now.
 	all := maps.Clone(in.good)
 	for name, h := range e.state.Clusters {
-		if _, new := all[name]; !new && in.bad[name] != nil {
+		if _, new := all[name]; !new && (in.bad[name] != nil || in.later[name]) {
 			if c := e.clusterOf(ctx, h.Target()); c != nil {
 				all[name] = c
 			}
@@ -329,7 +333,10 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 	e.tendKeys(ctx, now) // of those that were read just now
 	facts := e.facts()
 	e.compiled = desired.Compile(cs, facts, e.state.Assigned(), now)
-	if e.compiledAs = ""; e.withhold(ctx, cs, facts, now) {
+	if e.compiledAs = ""; e.withhold(ctx, cs, facts) {
+		if e.pending == nil {
+			e.forgetNames(facts)
+		}
 		e.compiledAs = e.compileKey()
 	}
 	e.keepParsed(cs)

@@ -13,22 +13,33 @@ import (
 
 // What a change of [zeekrec.options] takes depends on the names that Zeek's scripts have, and only Zeek knows those. Agents ask
 // it: before a revision with options is taken in, and for all other clusters once they run as they should, so that a plan
-// knows as well. Where Zeek cannot say, a change is taken to be a restart.
+// knows as well. Where Zeek cannot say, a change is taken to be a restart. Only the cluster that is asked for waits, for as long as
+// one question may take (Timings.Check), and what a person has asked to stop is stopped meanwhile.
 
 // namesRetry is how long Zeek is not asked again after it could not say.
 const namesRetry = time.Minute
+
+// namesKept bounds what is known of an instance; beyond it what no target has is forgotten. Names of one key are some hundred kB.
+const namesKept = 32
 
 // names are what is known of the names in nodes' scripts, by instance and desired.NamesKey.
 type names struct {
 	known  map[string]map[string]desired.ZeekNames
 	failed map[string]time.Time // when a question was in vain, by instance and key
 	asking map[string]bool
+	// since is when the newest revision of a cluster, by its name, began to wait for answers.
+	since map[string]time.Time
+	// withheld are clusters, by name, of whose target nothing is rolled out yet.
+	withheld map[string]bool
 	// settled is what a cluster was compiled as when its names were asked for last.
 	settled map[string]string
 }
 
 func newNames() names {
-	return names{known: map[string]map[string]desired.ZeekNames{}, failed: map[string]time.Time{}, asking: map[string]bool{}, settled: map[string]string{}}
+	return names{
+		known: map[string]map[string]desired.ZeekNames{}, failed: map[string]time.Time{}, asking: map[string]bool{},
+		since: map[string]time.Time{}, withheld: map[string]bool{}, settled: map[string]string{},
+	}
 }
 
 // snapshot is a copy for another goroutine.
@@ -50,8 +61,9 @@ func withNames(f desired.Facts, known map[string]map[string]desired.ZeekNames) d
 }
 
 // learnedNames reports whether the names are known that the scripts of these resources have, as far as agents can tell, and
-// asks for those that are not. tree is NAME/ of their cluster.
-func (e *Engine) learnedNames(ctx context.Context, facts desired.Facts, rs []desired.Resource, tree desired.Tree, now time.Time) bool {
+// asks for those that are not. tree is NAME/ of their cluster. A question that was in vain counts as an answer, unless that was
+// namesRetry before since: so who waits since then asks each once at most, and an answer of any age is enough with the zero time.
+func (e *Engine) learnedNames(ctx context.Context, facts desired.Facts, rs []desired.Resource, tree desired.Tree, since time.Time) bool {
 	all := true
 	for i := range rs {
 		r := rs[i]
@@ -66,7 +78,7 @@ func (e *Engine) learnedNames(ctx context.Context, facts desired.Facts, rs []des
 		key := desired.NamesKey(&r, z)
 		id := r.Instance + "\x00" + key
 		switch n, known := in.Names[key]; {
-		case known && (n.Err == "" || now.Sub(e.names.failed[id]) < namesRetry):
+		case known && (n.Err == "" || since.Sub(e.names.failed[id]) < namesRetry):
 			continue
 		case e.names.asking[id]:
 			all = false
@@ -108,37 +120,69 @@ func (e *Engine) heardNames(instance, key string, n desired.ZeekNames, err error
 	e.names.known[instance][key] = n
 }
 
-// learnedOptions is learnedNames for those of the clusters that have options.
-func (e *Engine) learnedOptions(ctx context.Context, in judged, now time.Time) bool {
-	some := maps.Clone(in.good)
-	maps.DeleteFunc(some, func(_ string, c *desired.Cluster) bool { return len(c.Settings.Options) == 0 })
-	if len(some) == 0 || e.cfg.HoldsOnly {
-		return true
+// postpone takes those of the good clusters back that have options of whose names it is not known yet what they are.
+func (e *Engine) postpone(ctx context.Context, in *judged, now time.Time) {
+	maps.DeleteFunc(e.names.since, func(name string, _ time.Time) bool { return in.good[name] == nil })
+	if e.cfg.HoldsOnly || !slices.ContainsFunc(slices.Collect(maps.Values(in.good)), hasOptions) {
+		return
 	}
 	cs := clusterList(in.good) // they share ports
 	facts := e.facts()
 	out := desired.Compile(cs, facts.WithAssumedKeys(cs), e.state.Assigned(), now)
-	all := true
-	for _, name := range slices.Sorted(maps.Keys(some)) {
-		all = e.learnedNames(ctx, facts, out.Resources[name], in.files[name].Tree, now) && all
-	}
-	return all
-}
-
-// withhold takes the resources of clusters out of what was compiled of whose options it is not known yet what a change of
-// them takes; false: there were some.
-func (e *Engine) withhold(ctx context.Context, cs []*desired.Cluster, facts desired.Facts, now time.Time) bool {
-	all := true
 	for _, c := range cs {
-		if len(c.Settings.Options) == 0 || e.cfg.HoldsOnly {
+		if !hasOptions(c) {
 			continue
 		}
-		if !e.learnedNames(ctx, facts, e.compiled.Resources[c.Name], e.treeOf(c.Name), now) {
-			delete(e.compiled.Resources, c.Name)
-			all = false
+		if _, waits := e.names.since[c.Name]; !waits {
+			e.names.since[c.Name] = now
+		}
+		if e.learnedNames(ctx, facts, out.Resources[c.Name], in.files[c.Name].Tree, e.names.since[c.Name]) {
+			delete(e.names.since, c.Name)
+			continue
+		}
+		delete(in.good, c.Name)
+		in.later[c.Name] = true
+	}
+}
+
+func hasOptions(c *desired.Cluster) bool { return len(c.Settings.Options) > 0 }
+
+// withhold notes of which clusters that were compiled it is not known yet what a change of their options takes, and reports
+// whether there are none. A cluster that Zeek could not answer for goes on: it is asked again when there is a new revision.
+func (e *Engine) withhold(ctx context.Context, cs []*desired.Cluster, facts desired.Facts) bool {
+	clear(e.names.withheld)
+	for _, c := range cs {
+		if hasOptions(c) && !e.cfg.HoldsOnly && !e.learnedNames(ctx, facts, e.compiled.Resources[c.Name], e.treeOf(c.Name), time.Time{}) {
+			e.names.withheld[c.Name] = true
 		}
 	}
-	return all
+	return len(e.names.withheld) == 0
+}
+
+// forgetNames keeps what is known within its bound.
+func (e *Engine) forgetNames(facts desired.Facts) {
+	var used map[string]bool
+	for inst, keys := range e.names.known {
+		if len(keys) <= namesKept {
+			continue
+		}
+		if used == nil {
+			used = map[string]bool{}
+			for _, rs := range e.compiled.Resources {
+				for i := range rs {
+					if r := &rs[i]; r.Node != nil {
+						used[r.Instance+"\x00"+desired.NamesKey(r, facts.Instances[r.Instance].Zeek[r.Node.Zeek])] = true
+					}
+				}
+			}
+		}
+		maps.DeleteFunc(keys, func(key string, _ desired.ZeekNames) bool { return !used[inst+"\x00"+key] })
+	}
+	maps.DeleteFunc(e.names.failed, func(id string, _ time.Time) bool {
+		inst, key, _ := strings.Cut(id, "\x00")
+		_, known := e.names.known[inst][key]
+		return !known
+	})
 }
 
 // treeOf is NAME/ of a cluster's target.

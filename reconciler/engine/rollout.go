@@ -129,6 +129,9 @@ func (e *Engine) suspended(name string, c *desired.Cluster, v *view) string {
 	if c != nil && c.Settings.Suspend {
 		return "suspended by the file (suspend = yes)"
 	}
+	if e.names.withheld[name] {
+		return "waits until Zeek has said which options it has"
+	}
 	return ""
 }
 

@@ -31,7 +31,7 @@ import (
 // itself. Besides the commands of testscript there are:
 //
 //	expand FILE…            replaces $NAME and ${NAME} in files by what the script's environment says
-//	waitfor REGEXP CMD…     runs a command until its output matches, for 30 s
+//	waitfor REGEXP CMD…     runs a command until its output matches, for two minutes
 //	pids FILE               writes "CLUSTER/NODE PID" of all nodes that run to a file
 //	killnode CLUSTER/NODE   kills a node with SIGKILL
 func TestScripts(t *testing.T) {
@@ -136,7 +136,7 @@ func scriptWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	var out string
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		if out, _ = scriptOutput(ts, args[1:]...); re.MatchString(out) {
 			return
 		}
