@@ -16,6 +16,7 @@ func TestArrows(t *testing.T) {
 		"desired/clustercfg":                {"desired"},
 		"desired/launch":                    {"desired"},
 		"desired/source":                    {"desired"},
+		"desired/source/git":                {"desired", "desired/source"},
 		"observed":                          {},
 		"reconciler":                        {"desired", "observed"},
 		"reconciler/sim":                    {"reconciler", "desired", "observed"},

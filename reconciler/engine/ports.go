@@ -52,8 +52,10 @@ type Keys interface {
 
 // Observation is what a source says: either a snapshot, or why there is none.
 type Observation struct {
-	Snapshot  *desired.Snapshot
-	Err       error
+	Snapshot *desired.Snapshot
+	Err      error
+	// Commit that Err is about; nil where it is about the source as a whole.
+	Commit    *desired.Commit
 	CheckedAt time.Time
 	// Notes say what the source waits for, or does with less than it should: a file that somebody holds open.
 	Notes []string

@@ -92,7 +92,7 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 		return
 	}
 	if i := slices.IndexFunc(ps, func(p observed.Problem) bool { return p.Permanent }); i >= 0 && r.target != h.Good && h.Pin == nil {
-		why := "the check before the rollout failed, nothing was disturbed: " + problemText(ps[i])
+		why := h.find(r.target).origin() + "the check before the rollout failed, nothing was disturbed: " + problemText(ps[i])
 		e.end(ctx, name, w, Failed, why, &Record{Kind: KindQuarantined, Cluster: name, Revision: r.target, By: "zeekrec", Reason: why})
 		return
 	}

@@ -42,7 +42,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	}
 	m, err := local.Open(ctx, local.Config{
 		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek,
-		AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
+		Git: a.gitOptions(), AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
 	})
 	if err != nil {
 		return err
@@ -54,6 +54,11 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	}()
 	l, err := api.Listen(socket)
 	if err != nil {
+		return err
+	}
+	hook, err := a.listenWebhook(ctx, m.Engine.Sync, h.log)
+	if err != nil {
+		_ = l.Close()
 		return err
 	}
 	server := &api.Server{
@@ -80,6 +85,9 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	add(ctx, time.Minute, func(ctx context.Context) error { return body(ctx, m) })
 	// Nobody asks any more.
 	add(rest, 5*time.Second, func(ctx context.Context) error { return server.Serve(ctx, l) })
+	if hook != nil {
+		add(rest, 5*time.Second, hook)
+	}
 	// Source, engine, agent.
 	add(rest, 30*time.Second, m.Run)
 	return g.Run()

@@ -49,6 +49,7 @@ still has to do. Without a running zeekrec, the state folder is read where there
 	fl.StringVar(&f.from, "from", "", "compare: the `SOURCE` that is taken to run")
 	fl.StringVar(&f.to, "to", "", "compare: the `SOURCE` that is to run")
 	a.nameFlag(fl)
+	a.gitFlags(fl)
 	return c
 }
 
@@ -104,7 +105,7 @@ func (a *app) makePlan(ctx context.Context, args []string, f planFlags) (*reconc
 			return nil, "", err
 		}
 	}
-	p, err := preview(ctx, w, path)
+	p, err := a.preview(ctx, w, path)
 	if err != nil {
 		return nil, "", err
 	}
@@ -118,8 +119,8 @@ func (a *app) makePlan(ctx context.Context, args []string, f planFlags) (*reconc
 }
 
 // preview is the plan for a source in a world.
-func preview(ctx context.Context, w *engine.World, path string) (*reconciler.Plan, error) {
-	s, err := readSource(ctx, path)
+func (a *app) preview(ctx context.Context, w *engine.World, path string) (*reconciler.Plan, error) {
+	s, err := a.readSource(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +135,7 @@ func (a *app) compare(ctx context.Context, from, to string) (*reconciler.Plan, e
 		if err != nil {
 			return nil, err
 		}
-		if snaps[i], err = readSource(ctx, path); err != nil {
+		if snaps[i], err = a.readSource(ctx, path); err != nil {
 			return nil, err
 		}
 	}

@@ -45,6 +45,8 @@ Nodes outlive it: when it ends they go on, and the next run finds them again. Wi
 	a.nameFlag(c.Flags())
 	a.zeekFlag(c.Flags())
 	a.logFlags(c.Flags(), "info")
+	a.gitFlags(c.Flags())
+	a.followFlags(c.Flags())
 	return c
 }
 

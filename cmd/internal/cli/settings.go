@@ -24,6 +24,8 @@ type settings struct {
 	color     string
 	logFormat string
 	logLevel  string
+	git       gitSettings
+	webhook   webhookSettings
 }
 
 // The defaults that do not depend on the user.
@@ -35,7 +37,7 @@ const (
 // settable are the names of flags that may also be set by ZEEKREC_NAME and in the settings file. A flag
 // that confirms or forces something is none of them.
 func settable() []string {
-	return []string{"state-dir", "source", "name", "zeek", "color", "log-format", "log-level"}
+	return append(gitSettable(), "state-dir", "source", "name", "zeek", "color", "log-format", "log-level")
 }
 
 func (a *app) globalFlags(f *pflag.FlagSet) {
