@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,9 +74,10 @@ func withShallow(r *repository) (*repository, error) {
 // fetch brings what a commit needs into a bare repository of its own. depth is how many commits of history; 0: all of it.
 func (l *looker) fetch(ctx context.Context, c *conversation, want plumbing.Hash, depth int) (_ *repository, err error) {
 	req := packp.NewUploadPackRequestFromCapabilities(c.refs.Capabilities)
-	req.Wants = c.wants(want)
-	if len(req.Wants) != 1 {
-		depth = 0 // it is somewhere in the history of these
+	if c.gives(want) {
+		req.Wants = []plumbing.Hash{want}
+	} else {
+		req.Wants, depth = c.all(), 0 // it may be somewhere in the history of these
 	}
 	if depth > 0 && c.refs.Capabilities.Supports(capability.Shallow) {
 		req.Depth = packp.DepthCommits(depth)
@@ -130,26 +132,28 @@ func (l *looker) fetch(ctx context.Context, c *conversation, want plumbing.Hash,
 // fetching begins the names of folders that are being fetched into.
 const fetching = "fetch-"
 
-// wants are the objects to ask for: the one that is wanted where the server gives it, else all branches and tags, in whose history it
-// may be.
-func (c *conversation) wants(h plumbing.Hash) []plumbing.Hash {
-	caps := c.refs.Capabilities
-	if c.refs.Head != nil && *c.refs.Head == h || caps.Supports(capability.AllowReachableSHA1InWant) {
-		return []plumbing.Hash{h}
+// gives reports whether the server gives an object to who asks for it by name.
+func (c *conversation) gives(h plumbing.Hash) bool {
+	if c.refs.Head != nil && *c.refs.Head == h || c.refs.Capabilities.Supports(capability.AllowReachableSHA1InWant) {
+		return true
 	}
-	all := map[plumbing.Hash]bool{}
-	for name, at := range c.refs.References {
+	for _, at := range c.refs.References {
 		if at == h {
-			return []plumbing.Hash{h}
+			return true
 		}
+	}
+	return false
+}
+
+// all branches and tags of the server.
+func (c *conversation) all() []plumbing.Hash {
+	seen := map[plumbing.Hash]bool{}
+	for name, at := range c.refs.References {
 		if ref := plumbing.ReferenceName(name); ref.IsBranch() || ref.IsTag() {
-			all[at] = true
+			seen[at] = true
 		}
 	}
-	out := make([]plumbing.Hash, 0, len(all))
-	for h := range all {
-		out = append(out, h)
-	}
+	out := slices.Collect(maps.Keys(seen))
 	plumbing.HashesSort(out)
 	return out
 }

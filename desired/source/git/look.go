@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	gogit "github.com/go-git/go-git/v5"
@@ -103,12 +104,14 @@ func (l *looker) seeLocal(ctx context.Context, key result, now time.Time) (resul
 
 // find is the object that a ref leads to.
 func (r *repository) find(ref string) (plumbing.Hash, error) {
-	names := []string{"refs/heads/" + ref, "refs/tags/" + ref, ref}
+	names := []string{"refs/heads/" + ref, "refs/tags/" + ref}
 	switch {
 	case ref == "":
 		names = []string{"HEAD"}
 	case plumbing.IsHash(ref):
 		return plumbing.NewHash(ref), nil
+	case strings.HasPrefix(ref, "refs/"):
+		names = []string{ref}
 	}
 	for _, n := range names {
 		at := plumbing.ReferenceName(n)

@@ -119,14 +119,11 @@ func TestTrouble(t *testing.T) {
 	if c := l.bad(t, NoSuchRef, "there is no folder clusters"); c == nil {
 		t.Error("the error names no commit")
 	}
-	second := o.commit(map[string]string{"clusters/dmz.cfg": dmz + "# two\n"})
+	o.commit(map[string]string{"clusters/dmz.cfg": dmz + "# two\n"})
 	l.good(t)
 
 	// Every object that matters, damaged in turn.
 	o.commit(map[string]string{"clusters/dmz.cfg": dmz + "# three\n"})
-	last, err := o.repo.CommitObject(second)
-	o.must(err)
-	_ = last
 	files, err := filepath.Glob(filepath.Join(o.dir, "objects", "??", "*"))
 	o.must(err)
 	damaged := 0
@@ -163,8 +160,8 @@ func TestAncestry(t *testing.T) {
 	side := o.commit(map[string]string{"dmz.cfg": dmz + "# side\n"})
 	o.reset(hs[119])
 	server := o.serve()
-	for _, url := range []string{o.url(), server.URL + "/zeek.git"} {
-		for _, c := range []struct {
+	for i, url := range []string{o.url(), server.URL + "/zeek.git"} {
+		for j, c := range []struct {
 			name     string
 			base     string
 			descends bool
@@ -176,6 +173,9 @@ func TestAncestry(t *testing.T) {
 			{"another branch", side.String(), false, 0},
 			{"one that is not there", strings.Repeat("1", 40), false, 0},
 		} {
+			if i == 1 && j < 2 {
+				continue // the same in less time
+			}
 			s := follow(t, url, Options{Base: func() string { return c.base }}).good(t)
 			if s.Commit.Descends != c.descends || len(s.Commit.Passed) != c.passed || s.Commit.Base != c.base {
 				t.Errorf("%s, %s: descends %t, passed %d", url, c.name, s.Commit.Descends, len(s.Commit.Passed))
@@ -227,7 +227,7 @@ func TestTooLarge(t *testing.T) {
 	o.reset(good)
 	files := map[string]string{}
 	for i := range 15 {
-		files[fmt.Sprint("f", i)] = strings.Repeat(fmt.Sprint(i%10), 90<<10)
+		files[fmt.Sprint("f", i)] = strings.Repeat(string(rune('a'+i)), 90<<10)
 	}
 	o.commit(files)
 	l.bad(t, source.TooLarge, "unpacked, is larger than 10 times")
