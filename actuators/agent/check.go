@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -140,25 +141,132 @@ func commandLine(l launch.Launch) string {
 	return strings.Join(parts, "\x00")
 }
 
+// Loads asks Zeek itself which scripts of NAME/ each resource would load, by its key: names within NAME/, sorted. Their files are on
+// disk (PutFiles). It runs one program for each distinct command line, beside the nodes, and disturbs nothing. Who is missing in the
+// answer could not be asked: its scripts do not parse, for one.
+func (a *Agent) Loads(ctx context.Context, rs []desired.Resource) (map[string][]string, error) {
+	groups, keys := map[string]launch.Launch{}, map[string][]string{}
+	for i := range rs {
+		r := &rs[i]
+		if r.Node == nil || r.Node.Files == "" || checkName("cluster", r.Cluster) != nil || checkName("resource", r.Name) != nil {
+			continue
+		}
+		facts, _, err := a.program(ctx, r)
+		if err != nil {
+			continue
+		}
+		cmd, err := launch.Render(r, a.place(a.folder(r.Cluster, r.Name), facts))
+		if err != nil {
+			continue
+		}
+		sort := r.Cluster + "\x00" + string(r.Role) + "\x00" + r.Node.Files + "\x00" + commandLine(cmd)
+		groups[sort] = cmd
+		keys[sort] = append(keys[sort], r.Key())
+	}
+	out := map[string][]string{}
+	var mu sync.Mutex
+	var todo errgroup.Group
+	todo.SetLimit(checksAtOnce)
+	for sort, cmd := range groups {
+		todo.Go(func() error {
+			cluster, _, _ := strings.Cut(sort, "\x00")
+			hash := strings.Split(sort, "\x00")[2]
+			names, err := a.loads(ctx, cmd, filepath.Join(a.clusterDir(cluster), "files", hash))
+			if err != nil {
+				a.log.Debug("cannot tell which scripts are loaded", "resource", keys[sort][0], "error", err)
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, k := range keys[sort] {
+				out[k] = names
+			}
+			return nil
+		})
+	}
+	_ = todo.Wait()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("cannot tell which scripts are loaded: %w", context.Cause(ctx))
+	}
+	return out, nil
+}
+
+// loads runs one of these. The answer counts only where it is whole: the script that names them names itself last.
+func (a *Agent) loads(ctx context.Context, l launch.Launch, files string) ([]string, error) {
+	dir, out, exit, err := a.sideRun(ctx, l, func(dir string) (launch.Launch, error) {
+		script := filepath.Join(dir, "zeekrec-loads.zeek")
+		return l.Loads(script), os.WriteFile(script, []byte(launch.LoadsScript()), 0o644)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if exit != nil {
+		return nil, fmt.Errorf("status %d: %s", exit.ExitCode(), out)
+	}
+	real, err := filepath.EvalSymlinks(files)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	whole := false
+	for line := range strings.Lines(out) {
+		at, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), launch.LoadsMark)
+		if !ok {
+			continue
+		}
+		whole = at == filepath.Join(dir, "zeekrec-loads.zeek")
+		for _, root := range []string{files, real} {
+			if rel, err := filepath.Rel(root, at); err == nil && filepath.IsLocal(rel) {
+				names = append(names, filepath.ToSlash(rel))
+				break
+			}
+		}
+	}
+	if !whole {
+		return nil, errors.New("it did not come to the end of its list")
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
 // checkScripts parses a node's scripts with its own Zeek, which opens nothing. The problem is permanent
 // where the parser has spoken.
 func (a *Agent) checkScripts(ctx context.Context, l launch.Launch) (permanent bool, err error) {
-	if err := a.putGenerated(ctx, l); err != nil {
+	_, said, exit, err := a.sideRun(ctx, l, func(string) (launch.Launch, error) { return l.Check(), nil })
+	if err != nil || exit == nil {
 		return false, err
 	}
-	dir, err := os.MkdirTemp("", "zeekrec-check-")
-	if err != nil {
-		return false, fmt.Errorf("cannot check scripts: %w", err)
+	if said == "" {
+		return true, fmt.Errorf("%s ended with status %d and said nothing", strings.Join(l.Check().Argv, " "), exit.ExitCode())
+	}
+	lines := strings.Split(said, "\n")
+	if s, _ := diagnose(lines); s != nil && s.kind == faultDisk {
+		return false, errors.New(strings.Join(lines, "\n"))
+	}
+	return true, errors.New(strings.Join(lines[max(0, len(lines)-10):], "\n"))
+}
+
+// sideRun runs a program beside the nodes, as the user of the node and in a folder for the moment, which it returns for what it says of
+// paths. exit is nil where it ended with 0.
+func (a *Agent) sideRun(ctx context.Context, l launch.Launch, what func(dir string) (launch.Launch, error)) (dir, said string, exit *exec.ExitError, err error) {
+	if err := a.putGenerated(ctx, l); err != nil {
+		return "", "", nil, err
+	}
+	if dir, err = os.MkdirTemp("", "zeekrec-check-"); err != nil {
+		return "", "", nil, fmt.Errorf("cannot check scripts: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	become, err := process.LookupUser(l.User)
 	if err != nil {
-		return false, err
+		return "", "", nil, err
 	}
-	if err := handOver(dir, l.User); err != nil {
-		return false, fmt.Errorf("cannot check scripts: %w", err)
+	c, err := what(dir)
+	if err == nil {
+		err = handOver(dir, l.User)
 	}
-	c := l.Check()
+	if err != nil {
+		return "", "", nil, fmt.Errorf("cannot check scripts: %w", err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timings.Check)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
@@ -170,21 +278,13 @@ func (a *Agent) checkScripts(ctx context.Context, l launch.Launch) (permanent bo
 	exit, exited := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil:
-		return false, nil
+		return dir, strings.TrimSpace(out.String()), nil, nil
 	case ctx.Err() != nil:
-		return false, fmt.Errorf("cannot check scripts: no answer within %s", a.cfg.Timings.Check)
+		return "", "", nil, fmt.Errorf("cannot check scripts: no answer within %s", a.cfg.Timings.Check)
 	case !exited || !exit.Exited():
-		return false, fmt.Errorf("cannot check scripts: %w", err)
+		return "", "", nil, fmt.Errorf("cannot check scripts: %w", err)
 	}
-	said := strings.TrimSpace(out.String())
-	if said == "" {
-		return true, fmt.Errorf("%s ended with status %d and said nothing", strings.Join(c.Argv, " "), exit.ExitCode())
-	}
-	lines := strings.Split(said, "\n")
-	if s, _ := diagnose(lines); s != nil && s.kind == faultDisk {
-		return false, errors.New(strings.Join(lines, "\n"))
-	}
-	return true, errors.New(strings.Join(lines[max(0, len(lines)-10):], "\n"))
+	return dir, strings.TrimSpace(out.String()), exit, nil
 }
 
 // heldByNodes are the addresses that the agent's own processes hold: whether they become free is the plan's affair.

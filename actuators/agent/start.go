@@ -204,6 +204,9 @@ func (u *unit) makeRoom(cmd *command, healing bool) error {
 		return u.makeBrokerRoom(healing)
 	}
 	u.writeMembers()
+	if u.showFiles(); u.unshown != "" {
+		return errors.New(u.unshown)
+	}
 	return nil
 }
 

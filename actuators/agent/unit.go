@@ -51,9 +51,11 @@ type unit struct {
 	warnings []string
 	// unwritten is why the table that the process follows is not as it was told; empty: it is.
 	unwritten string
-	outdated  []string
-	foreign   []int  // processes that bear the mark and are not the agent's
-	evidence  string // of the host when it became FAILED
+	// unshown is why its link to NAME/ does not lead to what it was told.
+	unshown  string
+	outdated []string
+	foreign  []int  // processes that bear the mark and are not the agent's
+	evidence string // of the host when it became FAILED
 
 	answers atomic.Bool // its process was started with the script that answers questions
 
@@ -99,6 +101,7 @@ func (u *unit) loop(ctx context.Context) {
 	u.reopenDoor()
 	u.answers.Store(u.hasAnswers())
 	u.tellMembers()
+	u.showFiles()
 	if u.first != "" {
 		t := u.first
 		u.first = ""
@@ -303,6 +306,7 @@ func (u *unit) applyLive() {
 			u.log.Warn("cannot change in place", "error", err)
 		}
 	}
+	u.showFiles()
 	if u.tellMembers(); u.unwritten != "" {
 		u.log.Error("not told", "why", u.unwritten)
 	}

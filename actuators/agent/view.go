@@ -44,7 +44,7 @@ func (u *unit) describe() (observed.Resource, bool) {
 	v.Port = portOf(about)
 	v.State, v.Reason = u.state()
 	v.Since = u.m.since
-	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.brokerTrouble() == "" && u.unwritten == ""
+	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.brokerTrouble() == "" && u.unwritten == "" && u.unshown == ""
 	if u.told != nil {
 		v.Told, v.Hold = u.told.Resource.ID, u.told.Hold
 	}
@@ -140,6 +140,8 @@ func (u *unit) runningReason() string {
 		return u.brokerTrouble()
 	case u.unwritten != "":
 		return u.unwritten
+	case u.unshown != "":
+		return u.unshown
 	case u.told == nil:
 		return "orphaned: nothing says that it should run"
 	case len(u.warnings) > 0:

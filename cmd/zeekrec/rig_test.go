@@ -29,6 +29,8 @@ type rig struct {
 	zeek    string
 	dir     string // holds clusters/, state/
 	netns   string
+	source  string   // what is run; empty: clusters/
+	args    []string // further ones of zeekrec run
 	run     *exec.Cmd
 	log     *os.File
 	ended   chan struct{}
@@ -86,7 +88,12 @@ func (r *rig) path(p ...string) string { return filepath.Join(append([]string{r.
 // start runs `zeekrec run`, and waits until it answers.
 func (r *rig) start() {
 	r.t.Helper()
-	args := []string{r.bin, "run", r.path("clusters"), "--zeek", r.zeek, "--state-dir", r.path("state"), "--name", "agent-test", "--log-level", "debug"}
+	source := r.source
+	if source == "" {
+		source = r.path("clusters")
+	}
+	args := []string{r.bin, "run", source, "--zeek", r.zeek, "--state-dir", r.path("state"), "--name", "agent-test", "--log-level", "debug"}
+	args = append(args, r.args...)
 	if r.netns != "" {
 		args = append([]string{"ip", "netns", "exec", r.netns}, args...)
 	}

@@ -56,7 +56,9 @@ type Engine struct {
 	joins      joins
 	pending    *Observation // waits for the first report of the own instance
 	seen       sourceView
-	held       *Observation                // whose commit waits for a person
+	held       *Observation // whose commit waits for a person
+	loadings   map[string]*loading
+	loadMemory map[string][]string         // by loadKey
 	parsed     map[string]*desired.Cluster // by object
 	files      map[string]desired.ClusterFile
 	compiled   desired.Compiled
@@ -88,6 +90,7 @@ func New(cfg Config) *Engine {
 		fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
 		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
 		plans: map[string]reconciler.ClusterPlan{}, keyrings: map[string]*keyring{},
+		loadings: map[string]*loading{}, loadMemory: map[string][]string{},
 	}
 }
 

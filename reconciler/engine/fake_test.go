@@ -39,6 +39,9 @@ type hosts struct {
 	// problems of a preflight.
 	problems func(r *desired.Resource) *observed.Problem
 	doErr    func(o desired.Order) error
+	// loads are the scripts of NAME/ that a resource loads; nil: nobody can say.
+	loads      func(r *desired.Resource) []string
+	loadsAsked int
 }
 
 func newHosts() *hosts {
@@ -158,6 +161,22 @@ func (h *hosts) Ask(_ context.Context, _, zeek string) error {
 
 func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
 
+func (h *hosts) Loads(_ context.Context, _ string, rs []desired.Resource) (map[string][]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loadsAsked++
+	if h.loads == nil {
+		return nil, nil
+	}
+	m := map[string][]string{}
+	for i := range rs {
+		if l := h.loads(&rs[i]); l != nil {
+			m[rs[i].Key()] = l
+		}
+	}
+	return m, nil
+}
+
 func (h *hosts) Check(ctx context.Context, _ string, rs []desired.Resource) ([]observed.Problem, error) {
 	h.mu.Lock()
 	check := h.check
@@ -179,6 +198,19 @@ func (h *hosts) Check(ctx context.Context, _ string, rs []desired.Resource) ([]o
 		}
 	}
 	return ps, nil
+}
+
+// updates counts the orders that change something in place, since the last call of took.
+func (h *hosts) updates() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for _, o := range h.orders {
+		if strings.HasPrefix(o, "update ") {
+			n++
+		}
+	}
+	return n
 }
 
 // took returns the orders since the last call that disturb something. Orders of one wave go out at the
@@ -420,7 +452,7 @@ func (b *bench) want(what, got, want string) {
 // its environment, "name:N" its port, "!suspend" the setting, "!broker" asks for a broker of its own, "!external" for somebody
 // else's, "!curve" for encryption, "!bad" is an error.
 func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.Diagnostic) {
-	c := &desired.Cluster{Name: f.Name, File: f.File, Revision: f.Revision(), Instances: []desired.Instance{{Name: instance}}}
+	c := &desired.Cluster{Name: f.Name, File: f.File, Revision: f.Revision(), Files: f.Tree.Hash(), Instances: []desired.Instance{{Name: instance}}}
 	c.Settings = desired.Settings{
 		Backend: desired.BackendZeroMQ, MaxUnavailable: desired.Quantity{N: 1}, PruneGuard: desired.Quantity{N: 30, Percent: true}, AutoRevert: true,
 		ScriptsStated: true, Broker: desired.BrokerSettings{Mode: "manager"},

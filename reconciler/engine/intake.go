@@ -45,7 +45,7 @@ func (e *Engine) observe(ctx context.Context, o Observation) {
 	}
 	in := judge(o.Snapshot, e.cfg.Parse, e.cfg.Validate, e.cfg.Instance)
 	e.seen.diagnostics = in.diagnostics
-	if !e.learned(ctx, in.good) {
+	if !e.learned(ctx, in.good) || !e.findLoads(ctx, &in) {
 		e.pending = &o // an answer is to come
 		return
 	}
@@ -113,6 +113,7 @@ type judged struct {
 	good        map[string]*desired.Cluster
 	bad         map[string][]desired.Diagnostic // by cluster
 	files       map[string]desired.ClusterFile
+	loads       map[string][]desired.Loads // what of NAME/ nodes load, of new revisions
 	diagnostics []desired.Diagnostic
 }
 
@@ -212,7 +213,7 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 		}
 		c := in.good[name]
 		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: rev, By: by, Accepted: &Accepted{
-			Object: object, Commit: commit, Author: author, Resources: placements(out.Resources[name]), PruneGuard: c.Settings.PruneGuard,
+			Object: object, Commit: commit, Author: author, Loads: in.loads[name], Resources: placements(out.Resources[name]), PruneGuard: c.Settings.PruneGuard,
 			Guard: e.guard(h, out.Resources[name], false), Assignment: out.Assignment,
 		}})
 	}
@@ -316,7 +317,7 @@ func (e *Engine) clusterOf(ctx context.Context, rev *Revision) *desired.Cluster 
 		return nil
 	}
 	if c := e.parsed[rev.Object]; c != nil {
-		return c
+		return e.withLoads(c, rev)
 	}
 	f, err := e.cfg.Journal.File(ctx, rev.Object)
 	if err != nil {
@@ -330,6 +331,18 @@ func (e *Engine) clusterOf(ctx context.Context, rev *Revision) *desired.Cluster 
 	}
 	e.parsed[rev.Object] = c
 	e.files[rev.Object] = f
+	return e.withLoads(c, rev)
+}
+
+// withLoads is a cluster with what is known of a revision: the same content may have been accepted more than once.
+func (e *Engine) withLoads(c *desired.Cluster, rev *Revision) *desired.Cluster {
+	loaded := e.files[rev.Object].Tree.ByNode(rev.Loads)
+	if !maps.Equal(loaded, c.Loaded) {
+		d := *c
+		d.Loaded = loaded
+		c = &d
+		e.parsed[rev.Object] = c
+	}
 	return c
 }
 

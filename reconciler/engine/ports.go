@@ -22,6 +22,9 @@ type Agents interface {
 	PutFiles(ctx context.Context, instance, cluster string, t desired.Tree) error
 	// Ask has the agent find out what the Zeek at a path is; the answer is in its reports when Ask returns.
 	Ask(ctx context.Context, instance, zeek string) error
+	// Loads asks the Zeek there which scripts of NAME/ each resource would load: names within NAME/, sorted, by the resource's key. Who
+	// is missing could not be asked. It disturbs nothing.
+	Loads(ctx context.Context, instance string, rs []desired.Resource) (map[string][]string, error)
 	// Check is the preflight: would these resources start there? It disturbs nothing.
 	Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error)
 }

@@ -25,8 +25,12 @@ func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Re
 	byInstance := map[string][]desired.Resource{}
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
-		if (a.Kind == desired.Start || a.Kind == desired.Restart) && a.Target != nil && !r.checked[a.Target.ID+a.Resource] {
+		switch {
+		case a.Target == nil:
+		case (a.Kind == desired.Start || a.Kind == desired.Restart) && !r.checked[a.Target.ID+a.Resource]:
 			byInstance[a.Instance] = append(byInstance[a.Instance], *a.Target)
+		case a.Kind == desired.Update && a.Target.Node != nil && a.Target.Node.Loaded != "" && !r.checked[filesOn(a.Instance)] && byInstance[a.Instance] == nil:
+			byInstance[a.Instance] = []desired.Resource{} // nothing to check, but its files have to be there
 		}
 	}
 	if len(byInstance) == 0 {
@@ -57,6 +61,9 @@ func (e *Engine) check(ctx context.Context, cluster string, byInstance map[strin
 				return nil, fmt.Errorf("cannot bring the files of %s to %s: %w", cluster, inst, err)
 			}
 		}
+		if len(byInstance[inst]) == 0 {
+			continue
+		}
 		ps, err := e.cfg.Agents.Check(ctx, inst, byInstance[inst])
 		if err != nil {
 			return nil, fmt.Errorf("cannot check on %s: %w", inst, err)
@@ -81,7 +88,8 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 	for _, p := range ps {
 		bad[p.Resource] = true
 	}
-	for _, rs := range byInstance {
+	for inst, rs := range byInstance {
+		r.checked[filesOn(inst)] = true
 		for i := range rs {
 			if !bad[rs[i].Key()] {
 				r.checked[rs[i].ID+rs[i].Key()] = true
@@ -111,6 +119,9 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 	w.block("waits until it can start: "+problemText(ps[0]), now, e.timings.Recheck)
 	e.log.Warn("A rollout waits", "cluster", name, "reason", problemText(ps[0]))
 }
+
+// filesOn names, among what was checked, that an instance has NAME/.
+func filesOn(instance string) string { return "files on " + instance }
 
 func problemText(p observed.Problem) string {
 	return p.Resource + ": " + strings.TrimSpace(p.Message)

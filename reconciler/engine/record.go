@@ -90,6 +90,8 @@ type Accepted struct {
 	Author string `json:"author,omitempty"`
 	// Resources of the revision, by name.
 	Resources map[string]Placement `json:"resources,omitempty"`
+	// Loads says what of NAME/ its nodes load; who is not in it is taken to load all.
+	Loads []desired.Loads `json:"loads,omitempty"`
 	// Guard is why the revision waits for a confirmation; empty: it does not.
 	Guard string `json:"guard,omitempty"`
 	// PruneGuard is the threshold that holds from now on.

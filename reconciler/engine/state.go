@@ -63,6 +63,7 @@ type Revision struct {
 	By         string               `json:"by,omitempty"`
 	Resources  map[string]Placement `json:"resources,omitempty"`
 	PruneGuard desired.Quantity     `json:"prune_guard"`
+	Loads      []desired.Loads      `json:"loads,omitempty"`
 	// Guard is why it waits for a confirmation; cleared by one.
 	Guard string `json:"guard,omitempty"`
 	// Assignment is the cluster's own part of what was assigned when it was accepted: it comes back with
@@ -248,7 +249,7 @@ func (s *State) accept(r Record) {
 	h.Revisions = append(h.Revisions, Revision{
 		Assignment: own,
 		ID:         r.Revision, Object: r.Accepted.Object, Removed: r.Accepted.Removed, Commit: r.Accepted.Commit, Author: r.Accepted.Author, At: r.At, By: r.By,
-		Resources: r.Accepted.Resources, PruneGuard: r.Accepted.PruneGuard, Guard: r.Accepted.Guard,
+		Resources: r.Accepted.Resources, Loads: r.Accepted.Loads, PruneGuard: r.Accepted.PruneGuard, Guard: r.Accepted.Guard,
 	})
 	h.Rejected = nil
 	s.Assignment = r.Accepted.Assignment
