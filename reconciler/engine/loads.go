@@ -121,7 +121,7 @@ func (e *Engine) rememberedLoads(rs []desired.Resource) ([]desired.Loads, bool) 
 func (e *Engine) loadKey(r *desired.Resource) string {
 	n := r.Node
 	z := e.fleet[r.Instance].Host.Zeek[n.Zeek]
-	return fmt.Sprintf("%q %q %q %v %q %q %q %q %q %q %q", r.Instance, r.Role, r.Name, z, n.Backend, n.Scripts, n.Args, n.Env, n.Options, n.LocalNets, n.Files)
+	return fmt.Sprintf("%q %q %q %v %q %q %q %q %v %q %q", r.Instance, r.Role, r.Name, z, n.Backend, n.Scripts, n.Args, n.Env, n.Options, n.LocalNets, n.Files)
 }
 
 // groupLoads has nodes that load the same together.

@@ -18,8 +18,9 @@ event zeek_script_loaded(path: string, level: count)
 
 for ( zeekrec_module in global_ids() )
 	{
-	if ( starts_with(zeekrec_module, "module ") && zeekrec_module != "module ZeekrecLoads" )
+	if ( starts_with(zeekrec_module, "module ") && zeekrec_module != "module ZeekrecLoads" && has_module_events(zeekrec_module[7:]) )
 		disable_module_events(zeekrec_module[7:]);
 	}
 
-disable_module_events("GLOBAL");
+if ( has_module_events("GLOBAL") )
+	disable_module_events("GLOBAL");
