@@ -27,13 +27,13 @@ import (
 
 // origin is a bare repository with a work tree in memory to fill it from. No git program is needed.
 type origin struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	repo *gogit.Repository
 	at   time.Time
 }
 
-func newOrigin(t *testing.T) *origin {
+func newOrigin(t testing.TB) *origin {
 	t.Helper()
 	o := &origin{t: t, dir: filepath.Join(t.TempDir(), "zeek.git"), at: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
 	s := filesystem.NewStorage(osfs.New(o.dir), cache.NewObjectLRUDefault())
@@ -142,7 +142,7 @@ func (l *looker) bad(t *testing.T, want source.Kind, text string) *desired.Commi
 }
 
 // program finds a program of git's, or skips the test.
-func program(t *testing.T, name string) string {
+func program(t testing.TB, name string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "git", "--exec-path").Output()
 	if err != nil {
