@@ -17,6 +17,7 @@ func TestArrows(t *testing.T) {
 		"desired/foreign":                   {"desired", "desired/clustercfg"},
 		"desired/launch":                    {"desired"},
 		"desired/source":                    {"desired"},
+		"desired/source/git":                {"desired", "desired/source"},
 		"observed":                          {},
 		"reconciler":                        {"desired", "observed"},
 		"reconciler/sim":                    {"reconciler", "desired", "observed"},

@@ -211,11 +211,11 @@ func (e *Engine) Rollback(ctx context.Context, cluster, revision, reason, by str
 	})
 }
 
-// match finds a revision by an unambiguous beginning of its name.
+// match finds a revision by an unambiguous beginning of its name, or of the commit that it was first seen in.
 func (h *History) match(prefix string) (*Revision, error) {
 	found := map[string]*Revision{}
 	for i := range h.Revisions {
-		if r := &h.Revisions[i]; strings.HasPrefix(r.ID, prefix) && !r.Removed {
+		if r := &h.Revisions[i]; !r.Removed && (strings.HasPrefix(r.ID, prefix) || len(prefix) >= 7 && strings.HasPrefix(r.Commit, prefix)) {
 			found[r.ID] = r
 		}
 	}

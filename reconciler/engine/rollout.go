@@ -282,6 +282,7 @@ func allHealthy(v *view, want []desired.Resource) bool {
 
 // fail ends a rollout that makes things worse, and goes back where that is possible and allowed.
 func (e *Engine) fail(ctx context.Context, name string, w *work, h *History, target *Revision, why string, v *view) {
+	why = target.origin() + why
 	revert := h.Good != "" && h.Good != target.ID && h.Pin == nil && e.mayRevert(ctx, h)
 	if !revert {
 		// There is nothing to go back to. What runs, runs on; what failed is its agent's to heal.

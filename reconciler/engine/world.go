@@ -63,6 +63,7 @@ func EmptyWorld(instance string, at time.Time) *World {
 // whole says that the snapshot replaces the source: clusters that it lacks would be removed.
 func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate Validator) *reconciler.Plan {
 	in := judge(s, parse, validate, w.Instance)
+	assumeLoads(w.State, &in)
 	facts := withNames(factsFrom(w.Fleet, w.Instance), w.Names)
 	facts.Keys = w.State.keyFacts()
 	out := desired.Compile(clusterList(in.good), facts.WithAssumedKeys(clusterList(in.good)), w.State.Assigned(), w.At)
@@ -100,6 +101,20 @@ func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate V
 		}
 	}
 	return reconciler.NewPlan(plans, in.diagnostics)
+}
+
+// assumeLoads takes nodes to go on loading the same scripts, as far as it is not known of just this revision: whoever runs it asks Zeek.
+func assumeLoads(s *State, in *judged) {
+	for name, c := range in.good {
+		h := s.look(name)
+		rev := h.find(in.files[name].Revision())
+		if rev == nil {
+			rev = h.Target()
+		}
+		if rev != nil {
+			c.Loaded = in.files[name].Tree.ByNode(rev.Loads)
+		}
+	}
 }
 
 // dead are resources that should run as they are and have no process: their agent starts them again, by

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+// TestGit: a push of one worker's interface restarts that worker, and nothing else, over each transport.
+func TestGit(t *testing.T) {
+	bin := build(t, "./cmd/zeekrec", "-s -w")
+	standin := build(t, "./testdata/zeek", "-s -w")
+	for _, c := range []struct {
+		name  string
+		setup func(*gitRig)
+	}{{"file", func(*gitRig) {}}, {"http", (*gitRig).overHTTP}, {"ssh", (*gitRig).overSSH}} {
+		t.Run(c.name, func(t *testing.T) {
+			g := newGitRig(t, bin, standin)
+			c.setup(g)
+			commit := g.push()
+			g.start()
+			g.seen(commit)
+			action, restarted := g.timed(true)
+			t.Logf("from the webhook to the rollout: %s, to the worker's new process: %s", action, restarted)
+		})
+	}
+	t.Run("zeek", func(t *testing.T) {
+		zeek, ok := realZeek()
+		if !ok {
+			t.Skip("needs a real Zeek on the PATH or in /opt/zeek/bin")
+		}
+		g := newGitRig(t, bin, zeek)
+		commit := g.push()
+		g.start()
+		g.seen(commit)
+		action, restarted := g.timed(true)
+		t.Logf("from the webhook to the rollout: %s, to the worker's new process: %s", action, restarted)
+	})
+	t.Run("poll", func(t *testing.T) {
+		g := newGitRig(t, bin, standin)
+		g.more = append(g.more, "--git-poll", "1s")
+		commit := g.push()
+		g.start()
+		g.seen(commit)
+		g.timed(false)
+	})
+	t.Run("trouble", func(t *testing.T) { gitTrouble(t, newGitRig(t, bin, standin)) })
+	t.Run("signatures", func(t *testing.T) { gitSignatures(t, newGitRig(t, bin, standin)) })
+}
+
+// gitTrouble: whatever is pushed, and whatever becomes of the repository, the cluster runs on, the status says why, and the next good
+// push heals.
+func gitTrouble(t *testing.T, g *gitRig) {
+	g.overHTTP()
+	g.more = append(g.more, "--git-max-size", "1M")
+	good := g.push()
+	g.start()
+	before := pids(g.seen(good))
+	heal := func(what string) {
+		t.Helper()
+		good = g.push()
+		g.tell()
+		if got := changed(before, pids(g.seen(good))); got != "" {
+			t.Errorf("%s: disturbed %q", what, got)
+		}
+	}
+
+	bad := g.push(g.config() + "[worker-9]\nrole = wroker\n")
+	g.tell()
+	g.trouble(bad[:12]+" by Ada <ada@example.org>", `unknown role "wroker"`, "dmz.cfg:")
+	heal("a syntax error")
+
+	g.files["local.zeek"] = "this is no Zeek script\n"
+	bad = g.push()
+	g.tell()
+	g.trouble(bad[:12]+" by Ada <ada@example.org>", "the check before the rollout failed", "local.zeek")
+	g.files["local.zeek"] = ""
+	g.git("-C", g.path("work"), "rm", "-q", "-f", "clusters/dmz/local.zeek")
+	delete(g.files, "local.zeek")
+	heal("a script that Zeek refuses")
+
+	g.git("-C", g.path("work"), "reset", "-q", "--hard", "HEAD~2")
+	bad = g.push(g.config() + "# another history\n")
+	g.tell()
+	g.trouble(bad[:12], "does not descend", "zeekrec apply --confirm "+bad[:12])
+	if _, code := g.zeekrec("apply", "--timeout", "30s"); code != 4 {
+		t.Errorf("apply of a held commit ended with %d, want 4", code)
+	}
+	if _, code := g.zeekrec("apply", "--confirm", bad[:12]); code != 0 {
+		t.Errorf("the confirmation ended with %d", code)
+	}
+	if got := changed(before, pids(g.seen(bad))); got != "" {
+		t.Errorf("a force-push: disturbed %q", got)
+	}
+
+	g.git("-C", g.path("zeek.git"), "update-ref", "-d", "refs/heads/main")
+	g.tell()
+	g.trouble(`the branch or tag "main" is not there`)
+	heal("a deleted branch")
+
+	rename(t, g.path("zeek.git"), g.path("away.git"))
+	g.tell()
+	g.trouble("no such repository")
+	rename(t, g.path("away.git"), g.path("zeek.git"))
+	heal("a repository that vanishes")
+
+	big := strings.Repeat("0", 4<<20)
+	g.write("work/big", big)
+	bad = g.push()
+	g.tell()
+	g.trouble(bad[:12], "larger than 1 MiB", "--git-max-size")
+	g.git("-C", g.path("work"), "rm", "-q", "-f", "big")
+	g.git("-C", g.path("work"), "reset", "-q", "--soft", "HEAD~1")
+	heal("too large a file")
+
+	// Corrupted: every object that is not packed is emptied, and comes back.
+	g.git("-C", g.path("zeek.git"), "config", "core.looseCompression", "0")
+	bad = g.push()
+	object := g.path("zeek.git", "objects", bad[:2], bad[2:])
+	was, err := os.ReadFile(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = os.Chmod(object, 0o644)
+	if err := os.WriteFile(object, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	g.tell()
+	g.trouble("cannot read the source")
+	if err := os.WriteFile(object, was, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	heal("a corrupted repository")
+
+	// A removed cluster waits, as it does in a folder.
+	g.git("-C", g.path("work"), "rm", "-q", "-f", "clusters/dmz.cfg")
+	g.write("work/clusters/README", "nothing is left")
+	g.git("-C", g.path("work"), "add", "-A")
+	g.git("-C", g.path("work"), "commit", "-q", "-m", "remove all")
+	g.git("-C", g.path("work"), "push", "-q", "origin", "HEAD:main")
+	g.tell()
+	g.trouble("confirm with: zeekrec apply --confirm dmz@removed")
+	heal("a removal")
+	kinds := map[engine.Kind]int{}
+	for _, k := range []engine.Kind{engine.KindCommitHeld, engine.KindCommitAdmitted, engine.KindCommitRejected, engine.KindRejected, engine.KindQuarantined} {
+		kinds[k] = len(g.history(k))
+	}
+	if kinds[engine.KindCommitHeld] != 1 || kinds[engine.KindCommitAdmitted] != 1 || kinds[engine.KindCommitRejected] != 1 || kinds[engine.KindRejected] != 1 || kinds[engine.KindQuarantined] != 1 {
+		t.Errorf("the history has %v, want one of each", kinds)
+	}
+}
+
+// gitSignatures: an unsigned commit is not taken, a signed one is, and both are named.
+func gitSignatures(t *testing.T, g *gitRig) {
+	if _, err := exec.LookPath("ssh-keygen"); err != nil {
+		t.Skip("needs ssh-keygen")
+	}
+	g.must(exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", g.path("signer")))
+	key, err := os.ReadFile(g.path("signer.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.write("allowed", "ada@example.org "+string(key))
+	g.more = append(g.more, "--git-allowed-signers", g.path("allowed"))
+	sign := func(how string) {
+		for k, v := range map[string]string{"gpg.format": "ssh", "user.signingKey": g.path("signer"), "commit.gpgSign": how} {
+			g.git("-C", g.path("work"), "config", k, v)
+		}
+	}
+	sign("true")
+	good := g.push()
+	g.start()
+	before := pids(g.seen(good))
+	sign("false")
+	bad := g.push()
+	g.tell()
+	s := g.trouble(bad[:12]+" by Ada", "it is not signed; it is not accepted")
+	if !strings.HasPrefix(s.Source.Signer, "ada@example.org (SSH SHA256:") || s.Source.Commit != good {
+		t.Errorf("the source is %+v", s.Source)
+	}
+	sign("true")
+	good = g.push()
+	g.tell()
+	if got := changed(before, pids(g.seen(good))); got != "" {
+		t.Errorf("disturbed %q", got)
+	}
+	if n := len(g.history(engine.KindCommitRejected)); n != 1 {
+		t.Errorf("the history has %d rejected commits", n)
+	}
+}
+
+// TestGitManyPushes: each revision is superseded by the next without harm, the last one runs, and the history has every commit.
+func TestGitManyPushes(t *testing.T) { manyPushes(t, 15) }
+
+func manyPushes(t *testing.T, n int) {
+	g := newGitRig(t, build(t, "./cmd/zeekrec", "-s -w"), build(t, "./testdata/zeek", "-s -w"))
+	slow := "env = ZEEK_STANDIN_SLOW=300ms ZEEK_STANDIN_SLOW_STOP=100ms"
+	g.workers = map[string]string{"worker-1": slow + "\n", "worker-2": slow + "\n", "worker-3": slow + "\n"}
+	commits := map[string]bool{}
+	last := g.push()
+	commits[last] = true
+	g.start()
+	g.seen(last)
+	began := time.Now()
+	for i := range n {
+		for w := range g.workers {
+			g.workers[w] = slow + " N=" + strings.Repeat("i", i+1) + "\n"
+		}
+		last = g.push()
+		commits[last] = true
+		g.tell()
+	}
+	pushed := time.Since(began)
+	g.seen(last)
+	var superseded, ended int
+	for _, r := range g.history(engine.KindOutcome) {
+		switch ended++; r.Outcome {
+		case engine.Superseded:
+			superseded++
+		case engine.Succeeded:
+		default:
+			t.Errorf("a rollout ended as %s: %s", r.Outcome, r.Reason)
+		}
+	}
+	seen := 0
+	for _, r := range g.history(engine.KindCommit) {
+		for _, c := range append(r.Commit.Passed, *r.Commit) {
+			if !commits[c.ID] {
+				t.Errorf("commit %s is in the history twice, or was never pushed", c.ID)
+			}
+			delete(commits, c.ID)
+			seen++
+		}
+	}
+	if len(commits) > 0 {
+		t.Errorf("%d commits are not in the history", len(commits))
+	}
+	t.Logf("%d pushes in %s, done %s later; %d commits in the history, %d rollouts of which %d were superseded", n, pushed, time.Since(began)-pushed, seen, ended, superseded)
+}

@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/zeekrec/zeekrec/desired"
+)
+
+// What of NAME/ a node loads is asked of Zeek itself, once for each new revision and before it is accepted, and is journaled with it: so
+// the same revision means the same restarts, whatever happens to zeekrec. Where nobody can be asked, or the scripts do not parse, all of
+// NAME/ counts, and preflight says what is wrong.
+
+// loading is a question under way.
+type loading struct {
+	done  bool
+	loads []desired.Loads
+}
+
+// maxLoadCache bounds what is remembered of answers.
+const maxLoadCache = 10_000
+
+// findLoads fills in what the nodes of new revisions load. It reports whether all is known that can be; if not, an answer is to come.
+func (e *Engine) findLoads(ctx context.Context, in *judged) bool {
+	in.loads = map[string][]desired.Loads{}
+	all, wanted := true, map[string]bool{}
+	var resources map[string][]desired.Resource
+	for _, name := range slices.Sorted(maps.Keys(in.good)) {
+		c, f := in.good[name], in.files[name]
+		if len(f.Tree) == 0 {
+			continue
+		}
+		if n := e.state.look(name).Newest(); n != nil && n.ID == f.Revision() {
+			c.Loaded = f.Tree.ByNode(n.Loads)
+			continue
+		}
+		if resources == nil {
+			cs := clusterList(in.good)
+			resources = desired.Compile(cs, e.facts().WithAssumedKeys(cs), e.state.Assigned(), e.seen.checked).Resources
+		}
+		key := name + "@" + f.Revision()
+		wanted[key] = true
+		l := e.loadings[key]
+		if l == nil {
+			l = &loading{}
+			e.loadings[key] = l
+			if known, ok := e.rememberedLoads(resources[name]); ok {
+				l.done, l.loads = true, known
+			} else {
+				e.askLoads(ctx, name, f.Tree, resources[name], l)
+			}
+		}
+		if !l.done {
+			all = false
+			continue
+		}
+		in.loads[name] = l.loads
+		c.Loaded = f.Tree.ByNode(l.loads)
+	}
+	maps.DeleteFunc(e.loadings, func(key string, l *loading) bool { return l.done && !wanted[key] })
+	return all
+}
+
+// askLoads asks every instance at the same time, beside the loop.
+func (e *Engine) askLoads(ctx context.Context, cluster string, tree desired.Tree, rs []desired.Resource, l *loading) {
+	byInstance := map[string][]desired.Resource{}
+	keys := map[string]string{} // of the memory, by resource
+	for i := range rs {
+		if _, known := e.fleet[rs[i].Instance]; known && rs[i].Node != nil {
+			byInstance[rs[i].Instance] = append(byInstance[rs[i].Instance], rs[i])
+			keys[rs[i].Key()] = e.loadKey(&rs[i])
+		}
+	}
+	go func() {
+		within, cancel := context.WithTimeoutCause(ctx, e.timings.Check, fmt.Errorf("no answer within %s", e.timings.Check))
+		defer cancel()
+		found := map[string][]string{}
+		for inst, some := range byInstance {
+			err := e.cfg.Agents.PutFiles(within, inst, cluster, tree)
+			var answer map[string][]string
+			if err == nil {
+				answer, err = e.cfg.Agents.Loads(within, inst, some)
+			}
+			if err != nil {
+				e.log.Warn("Cannot ask which scripts are loaded; all of them are taken to be", "cluster", cluster, "instance", inst, "error", err)
+			}
+			maps.Copy(found, answer)
+		}
+		e.later(ctx, func() {
+			if len(e.loadMemory) > maxLoadCache {
+				clear(e.loadMemory)
+			}
+			for key, scripts := range found {
+				e.loadMemory[keys[key]] = scripts
+			}
+			l.done, l.loads = true, groupLoads(found)
+		})
+	}()
+}
+
+// rememberedLoads are what is known already of just these command lines and files.
+func (e *Engine) rememberedLoads(rs []desired.Resource) ([]desired.Loads, bool) {
+	found := map[string][]string{}
+	for i := range rs {
+		if rs[i].Node == nil {
+			continue
+		}
+		scripts, ok := e.loadMemory[e.loadKey(&rs[i])]
+		if !ok {
+			return nil, false
+		}
+		found[rs[i].Key()] = scripts
+	}
+	return groupLoads(found), true
+}
+
+// loadKey names all that the answer for a resource depends on.
+func (e *Engine) loadKey(r *desired.Resource) string {
+	n := r.Node
+	z := e.fleet[r.Instance].Host.Zeek[n.Zeek]
+	return fmt.Sprintf("%q %q %q %v %q %q %q %q %v %q %q", r.Instance, r.Role, r.Name, z, n.Backend, n.Scripts, n.Args, n.Env, n.Options, n.LocalNets, n.Files)
+}
+
+// groupLoads has nodes that load the same together.
+func groupLoads(found map[string][]string) []desired.Loads {
+	var out []desired.Loads
+	at := map[string]int{}
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		_, name, _ := strings.Cut(key, "/")
+		id := strings.Join(found[key], "\x00")
+		i, ok := at[id]
+		if !ok {
+			i = len(out)
+			at[id] = i
+			out = append(out, desired.Loads{Scripts: found[key]})
+		}
+		out[i].Nodes = append(out[i].Nodes, name)
+	}
+	return out
+}

@@ -1,0 +1,118 @@
+package engine_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+// withTree is an observation of one cluster that has files.
+func withTree(text string, files map[string]string) engine.Observation {
+	o := observation(map[string]string{"dmz": text})
+	t := desired.Tree{}
+	for n, d := range files {
+		t[n] = desired.TreeFile{Data: []byte(d)}
+	}
+	o.Snapshot.Files[0].Tree = t
+	return o
+}
+
+// TestOnlyWhoLoadsItRestarts: a script restarts those who load it; data restart nobody, and reach everybody.
+func TestOnlyWhoLoadsItRestarts(t *testing.T) {
+	run(t, func(b *bench) {
+		b.hosts.behave(func() {
+			b.hosts.loads = func(r *desired.Resource) []string {
+				if r.Role == desired.RoleWorker {
+					return []string{"local.zeek", "workers.zeek"}
+				}
+				return []string{"local.zeek"}
+			}
+		})
+		files := map[string]string{"local.zeek": "1", "workers.zeek": "1", "unused.zeek": "1", "intel.dat": "1", "x.sig": "1"}
+		push := func() {
+			b.obs <- withTree("manager logger-1 worker-1 worker-2", files)
+			b.settle()
+		}
+		push()
+		b.hosts.took()
+		update := func(name string) string {
+			files[name] += "+"
+			push()
+			told := len(strings.Fields(b.hosts.updates()))
+			got := fmt.Sprintf("%s; %d updated", b.hosts.took(), told)
+			if s := b.status("dmz"); !s.Synced || !s.Healthy {
+				t.Errorf("after %s: %+v", name, s)
+			}
+			return got
+		}
+		b.want("data", update("intel.dat"), "; 4 updated")
+		b.want("a script that nobody loads", update("unused.zeek"), "; 4 updated")
+		b.want("a script of workers", update("workers.zeek"), "restart dmz/worker-1, restart dmz/worker-2; 2 updated")
+		b.want("a script of all", update("local.zeek"), "restart dmz/logger-1, restart dmz/manager, restart dmz/worker-1, restart dmz/worker-2; 0 updated")
+		b.want("a signature", update("x.sig"), "restart dmz/logger-1, restart dmz/manager, restart dmz/worker-1, restart dmz/worker-2; 0 updated")
+
+		// Restarted, zeekrec knows from the journal what it was told.
+		asked := b.hosts.loadsAsked
+		b.stop()
+		b.start()
+		push()
+		b.want("after a restart of zeekrec", b.hosts.took(), "")
+		if b.hosts.loadsAsked != asked {
+			t.Error("it asked again about a revision that it knows")
+		}
+		// Another worker's environment is no reason to ask about the others' scripts, once it is known again.
+		b.obs <- withTree("manager logger-1 worker-1=x worker-2", files)
+		b.settle()
+		b.want("an environment", b.hosts.took(), "restart dmz/worker-1")
+	})
+}
+
+// TestAllCountsWhereNobodyCanSay: then each file of NAME/ is a restart, and zeekrec's own restart is still none.
+func TestAllCountsWhereNobodyCanSay(t *testing.T) {
+	run(t, func(b *bench) {
+		b.obs <- withTree("manager worker-1", map[string]string{"local.zeek": "1", "intel.dat": "1"})
+		b.settle()
+		b.hosts.took()
+		b.stop()
+		b.start()
+		b.hosts.behave(func() { b.hosts.loads = func(*desired.Resource) []string { return []string{"local.zeek"} } })
+		b.obs <- withTree("manager worker-1", map[string]string{"local.zeek": "1", "intel.dat": "1"})
+		b.settle()
+		b.want("the same revision", b.hosts.took(), "")
+		b.hosts.behave(func() { b.hosts.loads = nil })
+		b.obs <- withTree("manager worker-1", map[string]string{"local.zeek": "1", "intel.dat": "2"})
+		b.settle()
+		b.want("data", b.hosts.took(), "restart dmz/manager, restart dmz/worker-1")
+	})
+}
+
+// TestPreviewTakesScriptsToStay: what a plan says of files beforehand is what is done.
+func TestPreviewTakesScriptsToStay(t *testing.T) {
+	run(t, func(b *bench) {
+		b.hosts.behave(func() { b.hosts.loads = func(*desired.Resource) []string { return []string{"local.zeek"} } })
+		b.obs <- withTree("manager worker-1", map[string]string{"local.zeek": "1", "intel.dat": "1"})
+		b.settle()
+		w, err := b.e.World(b.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			files map[string]string
+			want  string
+		}{
+			{map[string]string{"local.zeek": "1", "intel.dat": "1"}, ""},
+			{map[string]string{"local.zeek": "1", "intel.dat": "2"}, "update update"},
+			{map[string]string{"local.zeek": "2", "intel.dat": "1"}, "restart restart"},
+		} {
+			p := engine.Preview(w, withTree("manager worker-1", c.files).Snapshot, true, parse, func([]*desired.Cluster) []desired.Diagnostic { return nil })
+			var got []string
+			for _, a := range p.Clusters[0].Actions {
+				got = append(got, string(a.Kind))
+			}
+			b.want(fmt.Sprint(c.files), strings.Join(got, " "), c.want)
+		}
+	})
+}
