@@ -12,7 +12,7 @@ import (
 
 // What of NAME/ a node loads is asked of Zeek itself, once for each new revision and before it is accepted, and is journaled with it: so
 // the same revision means the same restarts, whatever happens to zeekrec. Where nobody can be asked, or the scripts do not parse, all of
-// NAME/ counts, and preflight says what is wrong.
+// NAME/ counts once it changes, and preflight says what is wrong.
 
 // loading is a question under way.
 type loading struct {
@@ -57,11 +57,42 @@ func (e *Engine) findLoads(ctx context.Context, in *judged) bool {
 			all = false
 			continue
 		}
-		in.loads[name] = l.loads
-		c.Loaded = f.Tree.ByNode(l.loads)
+		in.loads[name] = e.asBefore(ctx, name, f.Tree, l.loads)
+		c.Loaded = f.Tree.ByNode(in.loads[name])
 	}
 	maps.DeleteFunc(e.loadings, func(key string, l *loading) bool { return l.done && !wanted[key] })
 	return all
+}
+
+// asBefore keeps a restart from coming of an answer, or the want of one, alone: where NAME/ is what it is in the target, who could not be
+// asked now goes on as it was told, and who could not then is still taken to load all.
+func (e *Engine) asBefore(ctx context.Context, cluster string, tree desired.Tree, loads []desired.Loads) []desired.Loads {
+	t := e.state.look(cluster).Target()
+	if e.clusterOf(ctx, t) == nil || e.files[t.Object].Tree.Hash() != tree.Hash() {
+		return loads
+	}
+	before, found := byNode(t.Loads), byNode(loads)
+	for n := range t.Resources {
+		was, known := before[n]
+		switch _, answered := found[n]; {
+		case !known:
+			delete(found, n)
+		case !answered:
+			found[n] = was
+		}
+	}
+	return groupLoads(found)
+}
+
+// byNode undoes groupLoads.
+func byNode(loads []desired.Loads) map[string][]string {
+	m := map[string][]string{}
+	for _, l := range loads {
+		for _, n := range l.Nodes {
+			m[n] = l.Scripts
+		}
+	}
+	return m
 }
 
 // askLoads asks every instance at the same time, beside the loop.
@@ -93,10 +124,13 @@ func (e *Engine) askLoads(ctx context.Context, cluster string, tree desired.Tree
 			if len(e.loadMemory) > maxLoadCache {
 				clear(e.loadMemory)
 			}
+			byName := map[string][]string{}
 			for key, scripts := range found {
 				e.loadMemory[keys[key]] = scripts
+				_, name, _ := strings.Cut(key, "/")
+				byName[name] = scripts
 			}
-			l.done, l.loads = true, groupLoads(found)
+			l.done, l.loads = true, groupLoads(byName)
 		})
 	}()
 }
@@ -112,7 +146,7 @@ func (e *Engine) rememberedLoads(rs []desired.Resource) ([]desired.Loads, bool) 
 		if !ok {
 			return nil, false
 		}
-		found[rs[i].Key()] = scripts
+		found[rs[i].Name] = scripts
 	}
 	return groupLoads(found), true
 }
@@ -124,18 +158,17 @@ func (e *Engine) loadKey(r *desired.Resource) string {
 	return fmt.Sprintf("%q %q %q %v %q %q %q %q %v %q %q", r.Instance, r.Role, r.Name, z, n.Backend, n.Scripts, n.Args, n.Env, n.Options, n.LocalNets, n.Files)
 }
 
-// groupLoads has nodes that load the same together.
+// groupLoads has nodes that load the same together, of scripts by the node's name.
 func groupLoads(found map[string][]string) []desired.Loads {
 	var out []desired.Loads
 	at := map[string]int{}
-	for _, key := range slices.Sorted(maps.Keys(found)) {
-		_, name, _ := strings.Cut(key, "/")
-		id := strings.Join(found[key], "\x00")
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		id := strings.Join(found[name], "\x00")
 		i, ok := at[id]
 		if !ok {
 			i = len(out)
 			at[id] = i
-			out = append(out, desired.Loads{Scripts: found[key]})
+			out = append(out, desired.Loads{Scripts: found[name]})
 		}
 		out[i].Nodes = append(out[i].Nodes, name)
 	}

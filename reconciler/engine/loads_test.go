@@ -89,6 +89,50 @@ func TestAllCountsWhereNobodyCanSay(t *testing.T) {
 	})
 }
 
+// TestOptionsBesideFiles: Zeek is asked for what it loads and for its names; neither the want of an answer nor a late one restarts anybody
+// while NAME/ stays.
+func TestOptionsBesideFiles(t *testing.T) {
+	answer := func(*desired.Resource) []string { return []string{"local.zeek"} }
+	for _, c := range []struct {
+		name        string
+		then, later func(*desired.Resource) []string
+		data        string // what a change of data disturbs in the end
+	}{
+		{"answered", answer, answer, ""},
+		{"not answered any more", answer, nil, "restart dmz/manager, restart dmz/worker-1"},
+		{"answered late", nil, answer, "restart dmz/manager, restart dmz/worker-1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			run(t, func(b *bench) {
+				weird(b)
+				files := map[string]string{"local.zeek": "1", "intel.dat": "1"}
+				see := func(rate string) {
+					b.obs <- withTree("manager worker-1 !option=Weird::rate="+rate, files)
+					b.settle()
+				}
+				b.hosts.behave(func() { b.hosts.loads = c.then })
+				see("5")
+				b.hosts.took()
+				b.hosts.behave(func() { b.hosts.loads = c.later })
+				see("6")
+				b.want("told", b.hosts.updates(), "manager worker-1")
+				b.want("disturbed", b.hosts.took(), "")
+				b.stop()
+				b.start()
+				see("7")
+				b.want("told by the next zeekrec", b.hosts.updates(), "manager worker-1")
+				b.want("disturbed by the next zeekrec", b.hosts.took(), "")
+				files["intel.dat"] = "2"
+				see("8")
+				b.want("data", b.hosts.took(), c.data)
+				if s := b.status("dmz"); !s.Synced || !s.Healthy {
+					t.Errorf("status %+v", s)
+				}
+			})
+		})
+	}
+}
+
 // TestPreviewTakesScriptsToStay: what a plan says of files beforehand is what is done.
 func TestPreviewTakesScriptsToStay(t *testing.T) {
 	run(t, func(b *bench) {
