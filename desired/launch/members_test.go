@@ -66,11 +66,6 @@ func zeekFor(t *testing.T, l desired.Layout, node string, role desired.Role, mor
 	if err := writeFiles(la); err != nil {
 		t.Fatal(err)
 	}
-	// As an agent makes it before a start.
-	table, _ := launch.TuneTable(nil)
-	if err := os.WriteFile(launch.TuneFile(p.NodeDir), table, 0o644); err != nil {
-		t.Fatal(err)
-	}
 	ch := la.Check() // its environment keeps ZeroMQ from opening sockets
 	args := slices.DeleteFunc(slices.Clone(ch.Argv[1:]), func(a string) bool { return a == "-a" })
 	cmd = exec.Command(ch.Argv[0], append(args, "follow")...)
