@@ -126,7 +126,7 @@ func (b *bus) script(name, content string) {
 
 // content of the file, with a [zeekrec.broker] section of these lines.
 func (b *bus) content(broker string, options ...string) string {
-	return config{workers: b.workers, all: "scripts = bus\n\n[zeekrec.broker]\n" + broker + "\n[zeekrec.options]\n" + strings.Join(options, "\n") + "\n"}.String()
+	return config{workers: b.workers, all: "scripts = bus\n\n[zeekrec.archive]\nenabled = no\n\n[zeekrec.broker]\n" + broker + "\n[zeekrec.options]\n" + strings.Join(options, "\n") + "\n"}.String()
 }
 
 // run starts zeekrec with this content, and returns when every node knows every other and events flow.

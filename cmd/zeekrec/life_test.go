@@ -293,7 +293,7 @@ func life(t *testing.T, r *rig, other, die string) {
 	})
 
 	r.kill(syscall.SIGTERM)
-	if n := len(r.marked()); n != 7 {
-		t.Errorf("%d nodes run on after zeekrec has ended, want 6 and the broker", n)
+	if n := len(r.marked()); n != 8 {
+		t.Errorf("%d nodes run on after zeekrec has ended, want 6, the broker and the archiver", n)
 	}
 }

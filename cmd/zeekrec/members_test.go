@@ -80,6 +80,7 @@ func (c *community) has(workers, proxies []string) time.Time {
 	for _, p := range proxies {
 		all += fmt.Sprintf("\n[%s]\nrole = proxy\n", p)
 	}
+	all += "\n[zeekrec.archive]\nenabled = no\n"
 	c.save(config{workers: c.workers, all: all}.String())
 	return time.Now()
 }

@@ -84,7 +84,7 @@ var tableRows = []tableRow{
 	{name: "a proxy's port", change: set("proxy-1", "port", "25197"), zeromq: "", broker: "proxy-1 worker-1 worker-2"},
 	{name: "shared scripts", change: setting("scripts", "local works misc/stats"), zeromq: allNodes, broker: allNodes},
 	{name: "a constant in [zeekrec.options]", change: section("zeekrec.options", "LogAscii::use_json = F\n"), zeromq: allNodes, broker: allNodes},
-	{name: "the loggers' rotation interval", change: section("zeekrec.archive", "interval = 30m\n"), zeromq: "logger-1", broker: "logger-1"},
+	{name: "the loggers' rotation interval", change: section("zeekrec.archive", "enabled = no\ninterval = 30m\n"), zeromq: "logger-1", broker: "logger-1"},
 	{name: "the broker's queues and grace", change: section("zeekrec.broker", "sndhwm = 2000\ngrace = 7s\n"), zeromq: "", broker: "-"},
 	{name: "the broker's endpoints", change: section("zeekrec.broker", "xpub = tcp://127.0.0.1:25190\nxsub = tcp://127.0.0.1:25191\n"), zeromq: "broker " + allNodes, broker: "-"},
 	{name: "encryption switched on", change: section("zeekrec.broker", "curve = on\n"), zeromq: allNodes, broker: "-"},

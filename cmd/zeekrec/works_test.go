@@ -32,7 +32,8 @@ type draft struct {
 
 // newDraft has a manager, a logger, a proxy, and two workers.
 func newDraft() *draft {
-	d := &draft{nodes: map[string]map[string]string{}, sections: map[string]string{}, settings: map[string]string{
+	// Rotated logs stay in the queue, where they are looked for.
+	d := &draft{nodes: map[string]map[string]string{}, sections: map[string]string{"zeekrec.archive": "enabled = no\n"}, settings: map[string]string{
 		"ports_from": "25100", "metrics_ports_from": "25140", "broker_ports_from": "25180", "scripts": "local works", "prune_guard": "100%",
 	}}
 	for _, n := range []string{"manager", "logger-1", "proxy-1", "worker-1", "worker-2"} {
