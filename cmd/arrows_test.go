@@ -23,6 +23,7 @@ func TestArrows(t *testing.T) {
 		"reconciler/sim":                    {"reconciler", "desired", "observed"},
 		"reconciler/engine":                 {"reconciler", "desired", "observed"},
 		"reconciler/engine/journal":         {"reconciler/engine", "reconciler", "desired", "observed"},
+		"reconciler/engine/news":            {"reconciler/engine", "reconciler", "desired", "observed"},
 		"actuators/process":                 {},
 		"actuators/agent":                   {"actuators/process", "actuators/archive/logname", "actuators/vitals", "desired", "desired/launch", "observed"},
 		"actuators/archive":                 {"actuators/archive/logname"},

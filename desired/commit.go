@@ -7,7 +7,7 @@ type Commit struct {
 	ID string `json:"id"` // in full
 	// Author is "Name <mail>", as the commit states it; only a signature proves anybody.
 	Author  string    `json:"author"`
-	At      time.Time `json:"at"` // when it was committed
+	At      time.Time `json:"at,omitzero"` // when it was committed
 	Subject string    `json:"subject,omitempty"`
 	// Signer is who signed it, where that was asked for and found to be one of those who count.
 	Signer string `json:"signer,omitempty"`

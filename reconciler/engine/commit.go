@@ -110,3 +110,11 @@ func (r *Revision) origin() string {
 	}
 	return "commit " + desired.ShortCommit(r.Commit) + " by " + r.Author + ": "
 }
+
+// firstSeenIn is what is remembered of the commit that a revision was first seen in; nil where there is none.
+func (r *Revision) firstSeenIn() *desired.Commit {
+	if r == nil || r.Commit == "" {
+		return nil
+	}
+	return &desired.Commit{ID: r.Commit, Author: r.Author}
+}

@@ -224,7 +224,8 @@ func (e *Engine) end(ctx context.Context, name string, w *work, o Outcome, why s
 		return true
 	}
 	r.Acted = len(w.acts)
-	rs := append([]*Record{{Kind: KindOutcome, Cluster: name, Revision: r.target, By: "zeekrec", Outcome: o, Reason: why, Rollout: &r.RolloutRecord}}, more...)
+	commit := e.state.look(name).find(r.target).firstSeenIn()
+	rs := append([]*Record{{Kind: KindOutcome, Cluster: name, Revision: r.target, By: "zeekrec", Outcome: o, Reason: why, Commit: commit, Rollout: &r.RolloutRecord}}, more...)
 	if !e.record(ctx, rs...) {
 		return false
 	}

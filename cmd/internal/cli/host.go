@@ -43,10 +43,18 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	if err := api.CheckPath(socket); err != nil {
 		return err
 	}
-	m, err := local.Open(ctx, local.Config{
+	told, err := a.readHooks(h)
+	if err != nil {
+		return err
+	}
+	cfg := local.Config{
 		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek,
 		ArchiveDir: a.settings.archiveDir, Git: a.gitOptions(), AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
-	})
+	}
+	if told != nil {
+		cfg.News = told
+	}
+	m, err := local.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -108,5 +116,9 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	}
 	// Source, engine, agent.
 	add(rest, 30*time.Second, m.Run)
+	// Whoever is to hear of the last of it.
+	if told != nil {
+		add(rest, 5*time.Second, told.Run)
+	}
 	return g.Run()
 }

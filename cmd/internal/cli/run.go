@@ -48,6 +48,7 @@ Nodes outlive it: when it ends they go on, and the next run finds them again. Wi
 	a.managementFlags(c.Flags())
 	a.gitFlags(c.Flags())
 	a.followFlags(c.Flags())
+	a.hooksFlag(c.Flags())
 	return c
 }
 

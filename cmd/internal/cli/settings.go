@@ -29,6 +29,7 @@ type settings struct {
 	management management
 	git        gitSettings
 	webhook    webhookSettings
+	hooks      string
 }
 
 // The defaults that do not depend on the user.
@@ -40,7 +41,7 @@ const (
 // settable are the names of flags that may also be set by ZEEKREC_NAME and in the settings file. A flag
 // that confirms or forces something is none of them.
 func settable() []string {
-	return append(gitSettable(), "state-dir", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
+	return append(gitSettable(), "hooks", "state-dir", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
 		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls")
 }
 

@@ -41,8 +41,32 @@ type Config struct {
 	By string
 	// Launcher is the command that ends in process.ExecNode.
 	Launcher []string
-	Version  string
-	Log      *slog.Logger
+	// News are told of what is journaled; nil: nobody is.
+	News    News
+	Version string
+	Log     *slog.Logger
+}
+
+// News take what is in the journal. Begin is called once, before the first Take, with the number of the newest record; Take then gets every
+// record after it is on disk, in their order, and must not block.
+type News interface {
+	Begin(last int64, history func(each func(engine.Record) error) error) error
+	Take(rs ...*engine.Record)
+}
+
+// telling is a journal that News are told of.
+type telling struct {
+	*journal.Journal
+	news News
+}
+
+// Append tells of what was written.
+func (t telling) Append(ctx context.Context, rs ...*engine.Record) error {
+	err := t.Journal.Append(ctx, rs...)
+	if err == nil {
+		t.news.Take(rs...)
+	}
+	return err
 }
 
 // Machine is controller and agent of one host.
@@ -96,6 +120,13 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	if err := bind(ctx, j, state, cfg); err != nil {
 		return nil, err
 	}
+	var records engine.Journal = j
+	if cfg.News != nil {
+		if err := cfg.News.Begin(state.Seq, func(each func(engine.Record) error) error { return journal.History(cfg.StateDir, each) }); err != nil {
+			return nil, err
+		}
+		records = telling{j, cfg.News}
+	}
 	ks := keys.Open(cfg.StateDir)
 	a, err := agent.New(agent.Config{
 		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
@@ -119,7 +150,7 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	}
 	m.Engine = engine.New(engine.Config{
 		Source: cfg.Source, Observations: m.seen, Look: src.Sync, Took: func(c string) { taken.Store(c) }, Agents: &agents{agent: a, instance: cfg.Instance},
-		Journal: j, Keys: ks, State: state, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
+		Journal: records, Keys: ks, State: state, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
 		HoldsOnly: cfg.AnyZeek,
 	})
 	return m, nil
