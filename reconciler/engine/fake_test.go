@@ -48,6 +48,8 @@ type hosts struct {
 	// loads are the scripts of NAME/ that a resource loads; nil: nobody can say.
 	loads      func(r *desired.Resource) []string
 	loadsAsked int
+	// loadsWait, as long as it is open, keeps that from being said; nil: it is said at once.
+	loadsWait chan struct{}
 }
 
 func newHosts() *hosts {
@@ -190,7 +192,17 @@ func (h *hosts) CheckUpdate(ctx context.Context, instance string, rs []desired.R
 
 func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
 
-func (h *hosts) Loads(_ context.Context, _ string, rs []desired.Resource) (map[string][]string, error) {
+func (h *hosts) Loads(ctx context.Context, _ string, rs []desired.Resource) (map[string][]string, error) {
+	h.mu.Lock()
+	wait := h.loadsWait
+	h.mu.Unlock()
+	if wait != nil {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.loadsAsked++

@@ -45,10 +45,11 @@ func (e *Engine) observe(ctx context.Context, o Observation) {
 	}
 	in := judge(o.Snapshot, e.cfg.Parse, e.cfg.Validate, e.cfg.Instance)
 	e.seen.diagnostics = in.diagnostics
-	if !e.learned(ctx, in.good) || !e.findLoads(ctx, &in) {
+	if !e.learned(ctx, in.good) {
 		e.pending = &o // an answer is to come
 		return
 	}
+	e.findLoads(ctx, &in)
 	if e.postpone(ctx, &in, time.Now()); len(in.later) > 0 {
 		e.pending = &o // once more, when there are answers
 	}

@@ -23,10 +23,11 @@ type loading struct {
 // maxLoadCache bounds what is remembered of answers.
 const maxLoadCache = 10_000
 
-// findLoads fills in what the nodes of new revisions load. It reports whether all is known that can be; if not, an answer is to come.
-func (e *Engine) findLoads(ctx context.Context, in *judged) bool {
+// findLoads fills in what the nodes of new revisions load. Clusters of which that is not known yet are taken back until there is an answer; no
+// other waits for it.
+func (e *Engine) findLoads(ctx context.Context, in *judged) {
 	in.loads = map[string][]desired.Loads{}
-	all, wanted := true, map[string]bool{}
+	wanted := map[string]bool{}
 	var resources map[string][]desired.Resource
 	for _, name := range slices.Sorted(maps.Keys(in.good)) {
 		c, f := in.good[name], in.files[name]
@@ -54,14 +55,14 @@ func (e *Engine) findLoads(ctx context.Context, in *judged) bool {
 			}
 		}
 		if !l.done {
-			all = false
+			in.later[name] = true
 			continue
 		}
 		in.loads[name] = e.asBefore(ctx, name, f.Tree, l.loads)
 		c.Loaded = f.Tree.ByNode(in.loads[name])
 	}
 	maps.DeleteFunc(e.loadings, func(key string, l *loading) bool { return l.done && !wanted[key] })
-	return all
+	maps.DeleteFunc(in.good, func(name string, _ *desired.Cluster) bool { return in.later[name] })
 }
 
 // asBefore keeps a restart from coming of an answer, or the want of one, alone: where NAME/ is what it is in the target, who could not be

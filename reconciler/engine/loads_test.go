@@ -165,3 +165,28 @@ func TestPreviewTakesScriptsToStay(t *testing.T) {
 		}
 	})
 }
+
+// TestOneClusterWaitsAlone: a Zeek that does not say which scripts it loads holds up no other cluster of the same push, and its own only for so long.
+func TestOneClusterWaitsAlone(t *testing.T) {
+	run(t, func(b *bench) {
+		silent := make(chan struct{})
+		defer close(silent)
+		b.hosts.behave(func() { b.hosts.loadsWait = silent })
+		both := func(n string) engine.Observation {
+			o := observation(map[string]string{"dmz": "manager worker-1=" + n, "lab": "manager worker-1=" + n})
+			o.Snapshot.Files[0].Tree = desired.Tree{"local.zeek": {Data: []byte(n)}}
+			return o
+		}
+		b.obs <- both("1")
+		b.settle()
+		if s := b.status("lab"); !s.Synced || !s.Healthy {
+			t.Errorf("lab waits, too: %+v", s)
+		}
+		b.want("begun", b.hosts.took(), "start lab/manager, start lab/worker-1")
+		b.settle() // no answer within Timings.Check
+		b.settle()
+		if s := b.status("dmz"); !s.Synced || !s.Healthy {
+			t.Errorf("dmz waits for ever: %+v", s)
+		}
+	})
+}

@@ -60,7 +60,7 @@ func asError(u URL, err error) *source.Error {
 	case errors.Is(err, transport.ErrRepositoryNotFound):
 		e.Kind, e.Why, e.Hint = source.Missing, "there is no such repository, or it is not for these credentials", "put it back, or mend the URL"
 	case errors.Is(err, transport.ErrEmptyRemoteRepository):
-		e.Kind, e.Why, e.Hint = source.Missing, "the repository has no commit", "push one"
+		e.Kind, e.Why, e.Hint = NoSuchRef, refText(u.Ref)+" is not there: the repository has no branch and no tag", "push it again"
 	case errors.Is(err, plumbing.ErrReferenceNotFound):
 		e.Kind, e.Why, e.Hint = NoSuchRef, refText(u.Ref)+" is not there", "push it again, or name another with ?ref="
 	case errors.Is(err, plumbing.ErrObjectNotFound), errors.Is(err, packfile.ErrMalformedPackFile), errors.Is(err, packfile.ErrInvalidObject),
