@@ -30,6 +30,22 @@ func (t Tree) Loaded(scripts []string) string {
 	return some.Hash()
 }
 
+// Scripts are the names in a tree that are scripts by their form, sorted.
+func (t Tree) Scripts() []string {
+	var out []string
+	for name := range t {
+		switch strings.ToLower(path.Ext(name)) {
+		case ".zeek", ".bro":
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Code is the hash of all that a node may load of a tree: as long as it is the same, and all that is loaded is among Scripts, Zeek loads the same.
+func (t Tree) Code() string { return t.Loaded(t.Scripts()) }
+
 func readAtStart(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".sig", ".so", ".hlto", ".spicy", ".evt", ".js", ".cjs", ".mjs":

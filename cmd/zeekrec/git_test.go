@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -56,7 +57,12 @@ func TestGit(t *testing.T) {
 // push heals.
 func gitTrouble(t *testing.T, g *gitRig) {
 	g.overHTTP()
-	g.more = append(g.more, "--git-max-size", "1M")
+	g.write("hook", "#!/bin/sh\necho $ZEEKREC_EVENT >> "+g.path("news")+"\n")
+	if err := os.Chmod(g.path("hook"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g.write("hooks.ini", "[file]\ncommand = "+g.path("hook")+"\n")
+	g.more = append(g.more, "--git-max-size", "1M", "--hooks", g.path("hooks.ini"))
 	good := g.push()
 	g.start()
 	before := pids(g.seen(good))
@@ -152,6 +158,15 @@ func gitTrouble(t *testing.T, g *gitRig) {
 	if kinds[engine.KindCommitHeld] != 1 || kinds[engine.KindCommitAdmitted] != 1 || kinds[engine.KindCommitRejected] != 1 || kinds[engine.KindRejected] != 1 || kinds[engine.KindQuarantined] != 1 {
 		t.Errorf("the history has %v, want one of each", kinds)
 	}
+	// The start, a syntax error, a script, the other history that is held, let in and left again, too large a file, the removal.
+	const news = "success failure failure held success success failure held"
+	g.eventually("hooks are told", waitLong, func() error {
+		b, err := os.ReadFile(g.path("news"))
+		if got := strings.Join(strings.Fields(string(b)), " "); got != news {
+			return fmt.Errorf("they were told %q (%v), want %q", got, err, news)
+		}
+		return nil
+	})
 }
 
 // gitSignatures: an unsigned commit is not taken, a signed one is, and both are named.

@@ -58,7 +58,7 @@ type Engine struct {
 	seen       sourceView
 	held       *Observation // whose commit waits for a person
 	loadings   map[string]*loading
-	loadMemory map[string][]string         // by loadKey
+	loadMemory map[string]loadAnswer       // by loadKey
 	parsed     map[string]*desired.Cluster // by object
 	files      map[string]desired.ClusterFile
 	compiled   desired.Compiled
@@ -92,7 +92,7 @@ func New(cfg Config) *Engine {
 		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
 		plans: map[string]reconciler.ClusterPlan{}, keyrings: map[string]*keyring{},
 		names:    newNames(),
-		loadings: map[string]*loading{}, loadMemory: map[string][]string{},
+		loadings: map[string]*loading{}, loadMemory: map[string]loadAnswer{},
 	}
 }
 

@@ -20,6 +20,13 @@ type loading struct {
 	loads []desired.Loads
 }
 
+// loadAnswer is what a Zeek said that a node loads.
+type loadAnswer struct {
+	scripts []string
+	// tree, where it is not empty, is the only one that this is true of: something is loaded that is no script by its form.
+	tree string
+}
+
 // maxLoadCache bounds what is remembered of answers.
 const maxLoadCache = 10_000
 
@@ -48,7 +55,7 @@ func (e *Engine) findLoads(ctx context.Context, in *judged) {
 		if l == nil {
 			l = &loading{}
 			e.loadings[key] = l
-			if known, ok := e.rememberedLoads(resources[name]); ok {
+			if known, ok := e.rememberedLoads(resources[name], f.Tree); ok {
 				l.done, l.loads = true, known
 			} else {
 				e.askLoads(ctx, name, f.Tree, resources[name], l)
@@ -65,21 +72,26 @@ func (e *Engine) findLoads(ctx context.Context, in *judged) {
 	maps.DeleteFunc(in.good, func(name string, _ *desired.Cluster) bool { return in.later[name] })
 }
 
-// asBefore keeps a restart from coming of an answer, or the want of one, alone: where NAME/ is what it is in the target, who could not be
-// asked now goes on as it was told, and who could not then is still taken to load all.
+// asBefore keeps a restart from coming of an answer, or the want of one, alone: where the scripts of NAME/ are what they are in the target, who
+// could not be asked now goes on as it was told; and where all of it is, who could not then is still taken to load all.
 func (e *Engine) asBefore(ctx context.Context, cluster string, tree desired.Tree, loads []desired.Loads) []desired.Loads {
 	t := e.state.look(cluster).Target()
-	if e.clusterOf(ctx, t) == nil || e.files[t.Object].Tree.Hash() != tree.Hash() {
+	if e.clusterOf(ctx, t) == nil {
 		return loads
 	}
+	was := e.files[t.Object].Tree
+	if was.Code() != tree.Code() {
+		return loads
+	}
+	same := was.Hash() == tree.Hash()
 	before, found := byNode(t.Loads), byNode(loads)
 	for n := range t.Resources {
-		was, known := before[n]
+		scripts, known := before[n]
 		switch _, answered := found[n]; {
-		case !known:
+		case !known && same:
 			delete(found, n)
-		case !answered:
-			found[n] = was
+		case known && !answered:
+			found[n] = scripts
 		}
 	}
 	return groupLoads(found)
@@ -100,10 +112,11 @@ func byNode(loads []desired.Loads) map[string][]string {
 func (e *Engine) askLoads(ctx context.Context, cluster string, tree desired.Tree, rs []desired.Resource, l *loading) {
 	byInstance := map[string][]desired.Resource{}
 	keys := map[string]string{} // of the memory, by resource
+	code, usual := tree.Code(), tree.Scripts()
 	for i := range rs {
 		if _, known := e.fleet[rs[i].Instance]; known && rs[i].Node != nil {
 			byInstance[rs[i].Instance] = append(byInstance[rs[i].Instance], rs[i])
-			keys[rs[i].Key()] = e.loadKey(&rs[i])
+			keys[rs[i].Key()] = e.loadKey(&rs[i], code)
 		}
 	}
 	go func() {
@@ -127,7 +140,11 @@ func (e *Engine) askLoads(ctx context.Context, cluster string, tree desired.Tree
 			}
 			byName := map[string][]string{}
 			for key, scripts := range found {
-				e.loadMemory[keys[key]] = scripts
+				a := loadAnswer{scripts: scripts}
+				if slices.ContainsFunc(scripts, func(n string) bool { _, found := slices.BinarySearch(usual, n); return !found }) {
+					a.tree = tree.Hash()
+				}
+				e.loadMemory[keys[key]] = a
 				_, name, _ := strings.Cut(key, "/")
 				byName[name] = scripts
 			}
@@ -136,27 +153,27 @@ func (e *Engine) askLoads(ctx context.Context, cluster string, tree desired.Tree
 	}()
 }
 
-// rememberedLoads are what is known already of just these command lines and files.
-func (e *Engine) rememberedLoads(rs []desired.Resource) ([]desired.Loads, bool) {
-	found := map[string][]string{}
+// rememberedLoads are what is known already of just these command lines and scripts.
+func (e *Engine) rememberedLoads(rs []desired.Resource, tree desired.Tree) ([]desired.Loads, bool) {
+	found, code, hash := map[string][]string{}, tree.Code(), tree.Hash()
 	for i := range rs {
 		if rs[i].Node == nil {
 			continue
 		}
-		scripts, ok := e.loadMemory[e.loadKey(&rs[i])]
-		if !ok {
+		a, ok := e.loadMemory[e.loadKey(&rs[i], code)]
+		if !ok || a.tree != "" && a.tree != hash {
 			return nil, false
 		}
-		found[rs[i].Name] = scripts
+		found[rs[i].Name] = a.scripts
 	}
 	return groupLoads(found), true
 }
 
-// loadKey names all that the answer for a resource depends on.
-func (e *Engine) loadKey(r *desired.Resource) string {
+// loadKey names all that the answer for a resource depends on. code is Tree.Code of its NAME/.
+func (e *Engine) loadKey(r *desired.Resource, code string) string {
 	n := r.Node
 	z := e.fleet[r.Instance].Host.Zeek[n.Zeek]
-	return fmt.Sprintf("%q %q %q %v %q %q %q %q %v %q %q", r.Instance, r.Role, r.Name, z, n.Backend, n.Scripts, n.Args, n.Env, n.Options, n.LocalNets, n.Files)
+	return fmt.Sprintf("%q %q %q %v %q %q %q %q %v %q %q", r.Instance, r.Role, r.Name, z, n.Backend, n.Scripts, n.Args, n.Env, n.Options, n.LocalNets, code)
 }
 
 // groupLoads has nodes that load the same together, of scripts by the node's name.

@@ -49,14 +49,18 @@ func TestOnlyWhoLoadsItRestarts(t *testing.T) {
 			}
 			return got
 		}
+		asked := b.hosts.loadsAsked
 		b.want("data", update("intel.dat"), "; 4 updated")
+		if b.hosts.loadsAsked != asked {
+			t.Error("it asked who loads what, where only data had changed")
+		}
 		b.want("a script that nobody loads", update("unused.zeek"), "; 4 updated")
 		b.want("a script of workers", update("workers.zeek"), "restart dmz/worker-1, restart dmz/worker-2; 2 updated")
 		b.want("a script of all", update("local.zeek"), "restart dmz/logger-1, restart dmz/manager, restart dmz/worker-1, restart dmz/worker-2; 0 updated")
 		b.want("a signature", update("x.sig"), "restart dmz/logger-1, restart dmz/manager, restart dmz/worker-1, restart dmz/worker-2; 0 updated")
 
 		// Restarted, zeekrec knows from the journal what it was told.
-		asked := b.hosts.loadsAsked
+		asked = b.hosts.loadsAsked
 		b.stop()
 		b.start()
 		push()
@@ -100,7 +104,7 @@ func TestOptionsBesideFiles(t *testing.T) {
 		data        string // what a change of data disturbs in the end
 	}{
 		{"answered", answer, answer, ""},
-		{"not answered any more", answer, nil, "restart dmz/manager, restart dmz/worker-1"},
+		{"not answered any more", answer, nil, ""},
 		{"answered late", nil, answer, "restart dmz/manager, restart dmz/worker-1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -189,4 +193,30 @@ func TestOneClusterWaitsAlone(t *testing.T) {
 			t.Errorf("dmz waits for ever: %+v", s)
 		}
 	})
+}
+
+// TestCompareTakesDataForData: with nothing running, a plan says that scripts are restarts and other files are none.
+func TestCompareTakesDataForData(t *testing.T) {
+	before := withTree("manager worker-1", map[string]string{"local.zeek": "1", "intel.dat": "1"})
+	for _, c := range []struct {
+		files map[string]string
+		want  string
+	}{
+		{map[string]string{"local.zeek": "1", "intel.dat": "1"}, ""},
+		{map[string]string{"local.zeek": "1", "intel.dat": "2"}, "update update"},
+		{map[string]string{"local.zeek": "2", "intel.dat": "1"}, "restart restart"},
+		{map[string]string{"local.zeek": "1", "intel.dat": "1", "x.sig": "1"}, "restart restart"},
+	} {
+		p, ds := engine.Compare(before.Snapshot, withTree("manager worker-1", c.files).Snapshot, "agent-a", parse, func([]*desired.Cluster) []desired.Diagnostic { return nil }, before.CheckedAt)
+		if len(ds) > 0 {
+			t.Fatal(ds)
+		}
+		var got []string
+		for _, a := range p.Clusters[0].Actions {
+			got = append(got, string(a.Kind))
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%v: the plan is %q, want %q", c.files, s, c.want)
+		}
+	}
 }

@@ -163,9 +163,15 @@ func emptyHosts(resources map[string][]desired.Resource, at time.Time) map[strin
 }
 
 // Compare is the plan that leads from one snapshot to another, in a world where the first one runs as it
-// should and nothing else is known. The first is assigned afresh, the second from the first.
+// should and nothing else is known. The first is assigned afresh, the second from the first. All nodes are taken to load all scripts of NAME/.
 func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate Validator, at time.Time) (*reconciler.Plan, []desired.Diagnostic) {
 	old := judge(from, parse, validate, instance)
+	loads := map[string][]desired.Loads{}
+	for name, c := range old.good {
+		tree := old.files[name].Tree
+		loads[name] = everything(c, tree)
+		c.Loaded = tree.ByNode(loads[name])
+	}
 	facts := desired.Facts{Default: instance}.WithAssumedKeys(clusterList(old.good))
 	out := desired.Compile(clusterList(old.good), facts, desired.Assignment{}, at)
 	old.blame(out.Diagnostics)
@@ -176,7 +182,7 @@ func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate
 		rs := out.Resources[name]
 		rev := old.files[name].Revision()
 		w.State.Clusters[name] = &History{
-			Revisions: []Revision{{ID: rev, Resources: placements(rs), PruneGuard: old.good[name].Settings.PruneGuard}},
+			Revisions: []Revision{{ID: rev, Resources: placements(rs), PruneGuard: old.good[name].Settings.PruneGuard, Loads: loads[name]}},
 			Good:      rev, Known: placements(rs),
 		}
 		for i := range rs {
@@ -195,6 +201,16 @@ func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate
 		}
 	}
 	return Preview(w, to, true, parse, validate), old.diagnostics
+}
+
+// everything is that all nodes of a cluster load all scripts of a tree; data stay data.
+func everything(c *desired.Cluster, t desired.Tree) []desired.Loads {
+	all := desired.Loads{Scripts: t.Scripts()}
+	for _, n := range c.Nodes {
+		all.Nodes = append(all.Nodes, n.Name)
+	}
+	slices.Sort(all.Nodes)
+	return []desired.Loads{all}
 }
 
 // running is a resource as an agent would report it.

@@ -38,6 +38,9 @@ func TestReadFile(t *testing.T) {
 		!slices.Equal(hs[1].Command, []string{"/usr/local/bin/page", "--team", "zeek"}) || !slices.Equal(hs[1].On, news.Kinds()) {
 		t.Errorf("hooks are %+v", hs)
 	}
+	if _, err := ReadFile("../../../examples/git/hooks.ini"); err != nil {
+		t.Error(err)
+	}
 	for text, want := range map[string]string{
 		"url = https://x\n":                        "in no section",
 		"[a]\n":                                    "neither command nor url",
