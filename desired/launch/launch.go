@@ -92,6 +92,9 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 	if s.Backend == desired.BackendZeroMQ {
 		l.Files[AnswerScript] = answerScript
 	}
+	if handsConfigOn(r) {
+		l.Files["zeekrec-config.zeek"] = configScript
+	}
 	if countsPackets(s) {
 		l.Files[telemetryFile] = telemetryScript
 	}

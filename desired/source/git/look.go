@@ -174,7 +174,9 @@ func (l *looker) fetchJudge(ctx context.Context, c *conversation, key result, de
 	r, err := l.fetch(ctx, c, key.at, depth)
 	if e, ok := errors.AsType[*source.Error](err); ok && e.Kind == source.TooLarge {
 		// It is not fetched again until there is another.
-		key.err, key.commit = err, &desired.Commit{ID: key.at.String(), Author: "somebody", Base: key.base}
+		named := *e
+		named.Subject = "commit " + desired.ShortCommit(key.at.String())
+		key.err, key.commit = &named, &desired.Commit{ID: key.at.String(), Author: "somebody", Base: key.base}
 		l.last = key
 		return key, nil
 	}
