@@ -10,9 +10,12 @@ import (
 	"time"
 )
 
-// TestArchiveFollows: what a real Zeek logs is archived while settings change, a logger is killed, and the cluster is stopped: of
+// TestE2EArchive: what a real Zeek logs is archived while settings change, a logger is killed, and the cluster is stopped: of
 // [zeekrec.archive] only the interval touches the loggers, and nothing else; in the end every line is in the archive once.
-func TestArchiveFollows(t *testing.T) {
+func TestE2EArchive(t *testing.T) {
+	if os.Getenv("ZEEKREC_E2E") == "" {
+		t.Skip("takes a minute: make e2e")
+	}
 	w := newWorks(t)
 	archive := func(lines string) string {
 		w.sections["zeekrec.archive"] = "interval = 3s\ndir = " + w.path("archive") + "\n" + lines

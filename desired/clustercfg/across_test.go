@@ -69,8 +69,8 @@ func TestValidateAll(t *testing.T) {
 			"c": "[zeekrec.archive]\ndir = /logs\n" + manager,
 			"d": "[zeekrec.archive]\ndir = /logs\nlayout = {day}\n[m]\nrole = manager\ninstance = y\n",
 		}, []string{
-			"a.cfg:2: error: the logs of this cluster and of b.cfg:3 would mix: both are archived into /logs on instance 'x' [archive-in-two-clusters]",
-			"b.cfg:3: error: the logs of this cluster and of a.cfg:2 would mix: both are archived into /logs on instance 'x' [archive-in-two-clusters]",
+			"a.cfg:3: error: the logs of this cluster and of b.cfg:2 would mix: both are archived into /logs on instance 'x' [archive-in-two-clusters]",
+			"b.cfg:2: error: the logs of this cluster and of a.cfg:3 would mix: both are archived into /logs on instance 'x' [archive-in-two-clusters]",
 		}},
 		{"address", map[string]string{
 			"a": "[instances]\nx = 10.0.0.1:2151\n" + manager,
