@@ -113,6 +113,7 @@ func TestE2ETable(t *testing.T) {
 func tryTable(t *testing.T, backend string, results map[string]string) {
 	w := newWorks(t)
 	w.settings["backend"] = backend
+	w.confirms = true // that there is no logger
 	home := w.draft.clone()
 	w.begin()
 	for _, row := range tableRows {
@@ -160,6 +161,11 @@ func (w *works) goTo(content string) {
 	w.t.Helper()
 	w.save(content)
 	w.eventually("what was saved is what is wanted", waitLong, func() error {
+		if s, err := w.status(); err == nil {
+			for i := range s.Clusters {
+				w.confirm(&s.Clusters[i])
+			}
+		}
 		if s := w.plan(content).Summary; s.Start+s.Stop+s.Restart+s.Update > 0 {
 			return fmt.Errorf("to do: %+v", s)
 		}
