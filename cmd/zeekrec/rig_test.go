@@ -35,6 +35,8 @@ type rig struct {
 	ended   chan struct{}
 	running bool
 	more    []string // further arguments of `zeekrec run`
+	// confirms what zeekrec asks about, as a person would who means it.
+	confirms bool
 }
 
 // waitLong is for what takes seconds, on a machine that is busy.
@@ -199,9 +201,20 @@ func (r *rig) cluster(what string, wait time.Duration, ok func(engine.ClusterSta
 			return errors.New("there is no cluster dmz")
 		}
 		c = s.Clusters[i]
+		r.confirm(&c)
 		return ok(c)
 	})
 	return c
+}
+
+// confirm a revision that waits for it.
+func (r *rig) confirm(c *engine.ClusterStatus) {
+	r.t.Helper()
+	if _, what, asked := strings.Cut(c.Reason, "confirm with: zeekrec apply --confirm "); asked && r.confirms {
+		if out, code := r.zeekrec("apply", "--confirm", what); code != 0 {
+			r.t.Fatalf("cannot confirm %s (exit %d): %s", what, code, out)
+		}
+	}
 }
 
 func (r *rig) eventually(what string, wait time.Duration, ok func() error) {
@@ -314,7 +327,7 @@ func (r *rig) plan(content string) *reconciler.Plan {
 	return &p
 }
 
-// disturbed are the names that a plan starts, restarts or stops.
+// disturbed are the names that a plan starts, restarts or stops; what it stops and starts again is restarted.
 func disturbed(p *reconciler.Plan) string {
 	var out []string
 	for _, c := range p.Clusters {
@@ -329,6 +342,11 @@ func disturbed(p *reconciler.Plan) string {
 			out = append(out, name)
 		}
 	}
+	again := slices.Clone(out)
+	out = slices.DeleteFunc(out, func(name string) bool {
+		stopped, yes := strings.CutPrefix(name, "-")
+		return yes && slices.Contains(again, stopped)
+	})
 	slices.Sort(out)
 	return strings.Join(out, " ")
 }
