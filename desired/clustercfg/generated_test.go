@@ -148,8 +148,8 @@ type generator struct {
 	odd float64 // how often something is odd
 }
 
-func (g *generator) chance(p float64) bool        { return g.Float64() < p }
-func (g *generator) pick(list ...string) string   { return list[g.IntN(len(list))] }
+func (g *generator) chance(p float64) bool      { return g.Float64() < p }
+func (g *generator) pick(list ...string) string { return list[g.IntN(len(list))] }
 func (g *generator) oddly(list ...string) string { // the first, unless something odd is due
 	if g.chance(g.odd) {
 		return g.pick(list[1:]...)

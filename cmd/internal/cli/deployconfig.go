@@ -31,7 +31,9 @@ the folder of clusters stay.`,
   zeekrec stage-config --cluster dmz - < dmz.cfg
   zeekrec stage-config --controller sensor:2149 cluster.cfg`,
 		Args: cobra.ExactArgs(1),
-	}, func(ctx context.Context, x *clientFlags, args []string) error { return a.stageConfig(ctx, x, args[0], false) })
+	}, func(ctx context.Context, x *clientFlags, args []string) error {
+		return a.stageConfig(ctx, x, args[0], false)
+	})
 	a.nameFlag(c.Flags())
 	return c
 }
@@ -48,7 +50,9 @@ where it is rolled out as any other change: what did not change is not restarted
 		Example: `  zeekrec deploy-config cluster.cfg
   zeekrec deploy-config --cluster dmz - < dmz.cfg`,
 		Args: cobra.ExactArgs(1),
-	}, func(ctx context.Context, x *clientFlags, args []string) error { return a.stageConfig(ctx, x, args[0], true) })
+	}, func(ctx context.Context, x *clientFlags, args []string) error {
+		return a.stageConfig(ctx, x, args[0], true)
+	})
 	a.nameFlag(c.Flags())
 	return c
 }
