@@ -71,7 +71,9 @@ type assigner struct {
 	clusters []*Cluster
 	next     Assignment
 	// used ports by instance, and by "=address" for those whose instances share one.
-	used  map[string]map[int]string
+	used map[string]map[int]string
+	// back has the nodes that were gone before and are there again.
+	back  map[string]bool
 	diags []Diagnostic
 	addr  func(c *Cluster, instance string) string
 }
@@ -79,7 +81,7 @@ type assigner struct {
 // assign extends prev so that it covers all nodes of clusters (facts/management.md §2 for a cluster
 // seen for the first time; sticky from then on).
 func assign(clusters []*Cluster, prev Assignment, addr func(*Cluster, string) string, now time.Time) (Assignment, []Diagnostic) {
-	a := &assigner{clusters: clusters, next: prev.clone(), used: map[string]map[int]string{}, addr: addr}
+	a := &assigner{clusters: clusters, next: prev.clone(), used: map[string]map[int]string{}, back: map[string]bool{}, addr: addr}
 	a.forget(now)
 	a.takeExplicit()
 	a.keepSticky()
@@ -121,6 +123,7 @@ func (a *assigner) forget(now time.Time) {
 	seen := func(key string) (drop bool) {
 		switch since, gone := a.next.Gone[key]; {
 		case present[key]:
+			a.back[key] = a.back[key] || gone
 			delete(a.next.Gone, key)
 		case !gone:
 			a.next.Gone[key] = now
@@ -332,7 +335,8 @@ func (a *assigner) listenPorts(c *Cluster) {
 			delete(a.next.Ports, key)
 			continue
 		}
-		if _, ok := a.next.Ports[key]; ok {
+		was, ok := a.next.Ports[key]
+		if ok && !a.missesSlots(c, n, was.Port) {
 			continue
 		}
 		if n.Role == RoleLogger {
@@ -340,6 +344,9 @@ func (a *assigner) listenPorts(c *Cluster) {
 				a.next.Ports[key] = Assigned{n.Instance, slot}
 				continue
 			}
+		}
+		if ok {
+			continue
 		}
 		for port <= 65535 && (own[port] || a.usedBy(n.Instance, port) != "") {
 			port++

@@ -109,6 +109,13 @@ func (a *assigner) freeSlot(c *Cluster, instance string) int {
 	return ports[i]
 }
 
+// missesSlots reports whether a logger that comes back would come back to a port of the time before there were slots, which
+// nobody is connected to.
+func (a *assigner) missesSlots(c *Cluster, n *Node, port int) bool {
+	slots, ok := a.next.LogSlots[slotsKey(c, n.Instance)]
+	return ok && n.Role == RoleLogger && c.hasSlots() && a.back[c.Name+"/"+n.Name] && !slices.Contains(slots.Ports, port)
+}
+
 // logSlots gives each instance that has a logger its slots: as many spare ones as are asked for, when the senders of
 // logs have to be restarted anyway, because a logger has a port that they do not know, or more are asked for than before.
 func (a *assigner) logSlots(c *Cluster) {

@@ -84,6 +84,22 @@ func TestLoggersComeAndGo(t *testing.T) {
 	}
 }
 
+// A logger that was there before there were slots comes back to one of them, and not to its port of then.
+func TestFormerLoggerTakesASlot(t *testing.T) {
+	a := compile(desired.Assignment{}, slotted(0, "logger l1", "logger l2")).Assignment
+	a = compile(a, slotted(0, "logger l1")).Assignment
+	alone := compile(a, slotted(1, "logger l1"))
+	out := compile(alone.Assignment, slotted(1, "logger l1", "logger l2"))
+	if got, want := endpoints(t, out, "w"), endpoints(t, alone, "w"); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// Without one it has its port again.
+	again := compile(a, slotted(0, "logger l1", "logger l2"))
+	if got, want := portOf(again, "l2"), a.Ports["c/l2"].Port; got != want {
+		t.Errorf("port %d, want %d", got, want)
+	}
+}
+
 // A slot that is stated for something else is given up.
 func TestSlotsGiveWay(t *testing.T) {
 	a := compile(desired.Assignment{}, slotted(1, "logger l1")).Assignment

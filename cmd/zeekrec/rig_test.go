@@ -34,6 +34,8 @@ type rig struct {
 	ended   chan struct{}
 	running bool
 	more    []string // arguments of `zeekrec run`
+	// confirms what zeekrec asks about, as a person would who means it.
+	confirms bool
 }
 
 // waitLong is for what takes seconds, on a machine that is busy.
@@ -194,9 +196,20 @@ func (r *rig) cluster(what string, wait time.Duration, ok func(engine.ClusterSta
 			return errors.New("there is no cluster dmz")
 		}
 		c = s.Clusters[i]
+		r.confirm(&c)
 		return ok(c)
 	})
 	return c
+}
+
+// confirm a revision that waits for it.
+func (r *rig) confirm(c *engine.ClusterStatus) {
+	r.t.Helper()
+	if _, what, asked := strings.Cut(c.Reason, "confirm with: zeekrec apply --confirm "); asked && r.confirms {
+		if out, code := r.zeekrec("apply", "--confirm", what); code != 0 {
+			r.t.Fatalf("cannot confirm %s (exit %d): %s", what, code, out)
+		}
+	}
 }
 
 func (r *rig) eventually(what string, wait time.Duration, ok func() error) {

@@ -83,7 +83,9 @@ var tableRows = []tableRow{
 	{name: "the manager's port", change: set("manager", "port", "25196"), zeromq: "", broker: "manager proxy-1 worker-1 worker-2"},
 	{name: "a proxy's port", change: set("proxy-1", "port", "25197"), zeromq: "", broker: "proxy-1 worker-1 worker-2"},
 	{name: "shared scripts", change: setting("scripts", "local works misc/stats"), zeromq: allNodes, broker: allNodes},
-	{name: "a constant in [zeekrec.options]", change: section("zeekrec.options", "LogAscii::use_json = F\n"), zeromq: allNodes, broker: allNodes},
+	{name: "an option in [zeekrec.options]", change: section("zeekrec.options", "Notice::default_suppression_interval = 2hrs\n"), zeromq: "", broker: ""},
+	{name: "a constant in [zeekrec.options]", change: section("zeekrec.options", "Works::rate = 90.0\n"), zeromq: allNodes, broker: allNodes},
+	{name: "a constant of the log writer", change: section("zeekrec.options", "LogAscii::use_json = F\n"), zeromq: "logger-1", broker: "logger-1"},
 	{name: "the loggers' rotation interval", change: section("zeekrec.archive", "enabled = no\ninterval = 30m\n"), zeromq: "logger-1", broker: "logger-1"},
 	{name: "the broker's queues and grace", change: section("zeekrec.broker", "sndhwm = 2000\ngrace = 7s\n"), zeromq: "", broker: "-"},
 	{name: "the broker's endpoints", change: section("zeekrec.broker", "xpub = tcp://127.0.0.1:25190\nxsub = tcp://127.0.0.1:25191\n"), zeromq: "broker " + allNodes, broker: "-"},
@@ -113,6 +115,7 @@ func TestE2ETable(t *testing.T) {
 func tryTable(t *testing.T, backend string, results map[string]string) {
 	w := newWorks(t)
 	w.settings["backend"] = backend
+	w.confirms = true // that there is no logger
 	home := w.draft.clone()
 	w.begin()
 	for _, row := range tableRows {
@@ -160,6 +163,11 @@ func (w *works) goTo(content string) {
 	w.t.Helper()
 	w.save(content)
 	w.eventually("what was saved is what is wanted", waitLong, func() error {
+		if s, err := w.status(); err == nil {
+			for i := range s.Clusters {
+				w.confirm(&s.Clusters[i])
+			}
+		}
 		if s := w.plan(content).Summary; s.Start+s.Stop+s.Restart+s.Update > 0 {
 			return fmt.Errorf("to do: %+v", s)
 		}

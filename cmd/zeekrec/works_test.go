@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -14,6 +16,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
@@ -269,9 +274,14 @@ func (w *works) logged(log string) (out [][]string) {
 		}
 		files = append(files, fs...)
 	}
+	for _, f := range w.archives() {
+		if strings.HasPrefix(filepath.Base(f), log+".") {
+			files = append(files, f)
+		}
+	}
 	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if errors.Is(err, os.ErrNotExist) { // rotated meanwhile
+		b, err := readLog(f)
+		if errors.Is(err, os.ErrNotExist) { // rotated or archived meanwhile
 			return w.logged(log)
 		}
 		if err != nil {
@@ -284,6 +294,25 @@ func (w *works) logged(log string) (out [][]string) {
 		}
 	}
 	return out
+}
+
+// readLog is what a log says, decompressed.
+func readLog(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var r io.Reader = bytes.NewReader(b)
+	switch filepath.Ext(path) {
+	case ".gz":
+		r, err = gzip.NewReader(r)
+	case ".zst":
+		r, err = zstd.NewReader(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
 }
 
 var (

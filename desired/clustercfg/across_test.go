@@ -63,6 +63,15 @@ func TestValidateAll(t *testing.T) {
 			"a.cfg:7: warning: interface 'eth0' on instance 'x' is read by worker 'w', and by worker 'v' in b.cfg:7 [interface-in-two-clusters]",
 			"b.cfg:7: warning: interface 'eth0' on instance 'x' is read by worker 'v', and by worker 'w' in a.cfg:7 [interface-in-two-clusters]",
 		}},
+		{"archives", map[string]string{
+			"a": "[zeekrec.archive]\ndir = /logs\nlayout = {day}\n" + manager,
+			"b": "[zeekrec.archive]\nlayout = {day}\ndir = /logs/\n" + manager,
+			"c": "[zeekrec.archive]\ndir = /logs\n" + manager,
+			"d": "[zeekrec.archive]\ndir = /logs\nlayout = {day}\n[m]\nrole = manager\ninstance = y\n",
+		}, []string{
+			"a.cfg:3: error: the logs of this cluster and of b.cfg:2 would mix: both are archived into /logs on instance 'x' [archive-in-two-clusters]",
+			"b.cfg:2: error: the logs of this cluster and of a.cfg:3 would mix: both are archived into /logs on instance 'x' [archive-in-two-clusters]",
+		}},
 		{"address", map[string]string{
 			"a": "[instances]\nx = 10.0.0.1:2151\n" + manager,
 			"b": "[instances]\nx = 10.0.0.2:2151\n" + manager,

@@ -19,6 +19,10 @@ import (
 // namesRetry is how long Zeek is not asked again after it could not say.
 const namesRetry = time.Minute
 
+// namesPatience is how long a plan waits for answers that are due, which take a second or two each: without them it would show
+// restarts where none is needed.
+const namesPatience = 15 * time.Second
+
 // namesKept bounds what is known of an instance; beyond it what no target has is forgotten. Names of one key are some hundred kB.
 const namesKept = 32
 
@@ -27,6 +31,8 @@ type names struct {
 	known  map[string]map[string]desired.ZeekNames
 	failed map[string]time.Time // when a question was in vain, by instance and key
 	asking map[string]bool
+	// idle is closed when nothing is asked any more; nil: nobody waits for that.
+	idle chan struct{}
 	// since is when the newest revision of a cluster, by its name, began to wait for answers.
 	since map[string]time.Time
 	// withheld are clusters, by name, of whose target nothing is rolled out yet.
@@ -39,6 +45,24 @@ func newNames() names {
 	return names{
 		known: map[string]map[string]desired.ZeekNames{}, failed: map[string]time.Time{}, asking: map[string]bool{},
 		since: map[string]time.Time{}, withheld: map[string]bool{}, settled: map[string]string{},
+	}
+}
+
+// answered is closed when nothing is asked.
+func (n *names) answered() <-chan struct{} {
+	if n.idle == nil {
+		n.idle = make(chan struct{})
+	}
+	idle := n.idle
+	n.heard()
+	return idle
+}
+
+// heard lets those go on who wait for answers, where no more are due.
+func (n *names) heard() {
+	if n.idle != nil && len(n.asking) == 0 {
+		close(n.idle)
+		n.idle = nil
 	}
 }
 
@@ -109,6 +133,7 @@ func (e *Engine) askNames(ctx context.Context, r desired.Resource, tree desired.
 func (e *Engine) heardNames(instance, key string, n desired.ZeekNames, err error) {
 	id := instance + "\x00" + key
 	delete(e.names.asking, id)
+	defer e.names.heard()
 	if err != nil {
 		e.log.Warn("Cannot ask Zeek for its names; a change of [zeekrec.options] is taken to be a restart", "instance", instance, "error", err)
 		e.names.failed[id] = time.Now()

@@ -259,3 +259,24 @@ func TestKnownNamesAreBounded(t *testing.T) {
 		b.want("disturbed", b.hosts.took(), "")
 	})
 }
+
+// TestPlansWaitForNames: what a plan is made from has the answers of Zeek that are due, but does not wait for ever.
+func TestPlansWaitForNames(t *testing.T) {
+	run(t, func(b *bench) {
+		weird(b)
+		answer := make(chan struct{})
+		b.hosts.behave(func() { b.hosts.answer = answer })
+		b.see(map[string]string{"dmz": three})
+		began := time.Now()
+		w, err := b.e.World(b.ctx)
+		if err != nil || len(w.Names) > 0 || time.Since(began) != 15*time.Second {
+			t.Errorf("after %s: %v, %v", time.Since(began), w.Names, err)
+		}
+		began = time.Now()
+		time.AfterFunc(2*time.Second, func() { close(answer) })
+		w, err = b.e.World(b.ctx)
+		if err != nil || len(w.Names["agent-a"]) == 0 || time.Since(began) != 2*time.Second {
+			t.Errorf("after %s: %v, %v", time.Since(began), w.Names, err)
+		}
+	})
+}

@@ -27,6 +27,17 @@ type World struct {
 
 // World as the engine sees it.
 func (e *Engine) World(ctx context.Context) (*World, error) {
+	var answered <-chan struct{}
+	if err := e.call(ctx, func() { answered = e.names.answered() }); err != nil {
+		return nil, err
+	}
+	patience := time.NewTimer(namesPatience)
+	defer patience.Stop()
+	select {
+	case <-answered:
+	case <-patience.C:
+	case <-ctx.Done():
+	}
 	var w *World
 	err := e.call(ctx, func() {
 		w = &World{Source: e.cfg.Source, State: e.state, Fleet: maps.Clone(e.fleet), Instance: e.cfg.Instance, At: time.Now(), Names: e.names.snapshot()}

@@ -5,24 +5,19 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/zeekrec/zeekrec/actuators/archive"
+	"github.com/zeekrec/zeekrec/actuators/socket"
 )
 
 // Metrics serves an archiver's numbers to Prometheus.
 func Metrics(a *archive.Archiver) http.Handler {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collector{a}, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+	return socket.Metrics(collector{a})
 }
 
 // MetricsOnly is what may be served on a TCP port: /metrics, and nothing that tells.
 func MetricsOnly(a *archive.Archiver) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", Metrics(a))
-	return mux
+	return socket.MetricsOnly(Metrics(a))
 }
 
 // collector reads a status at each scrape.

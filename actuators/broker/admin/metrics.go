@@ -4,25 +4,20 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/zeekrec/zeekrec/actuators/broker"
+	"github.com/zeekrec/zeekrec/actuators/socket"
 )
 
 // Metrics serves a broker's numbers to Prometheus. Messages are messages, not frames, which Zeek's own proxy
 // counts (zeek_cluster_zeromq_proxy_…).
 func Metrics(b *broker.Broker) http.Handler {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collector{b}, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+	return socket.Metrics(collector{b})
 }
 
 // MetricsOnly is what may be served on a TCP port: /metrics, and nothing that asks or tells.
 func MetricsOnly(b *broker.Broker) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", Metrics(b))
-	return mux
+	return socket.MetricsOnly(Metrics(b))
 }
 
 // collector reads a status at each scrape.

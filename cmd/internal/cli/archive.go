@@ -2,24 +2,20 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/oklog/run"
 	"github.com/spf13/cobra"
 
 	"github.com/zeekrec/zeekrec/actuators/archive"
 	"github.com/zeekrec/zeekrec/actuators/archive/admin"
 	"github.com/zeekrec/zeekrec/actuators/archive/logname"
 	"github.com/zeekrec/zeekrec/actuators/process"
-	"github.com/zeekrec/zeekrec/actuators/socket"
 )
 
 // archiveOptions are the flags of `zeekrec archive`.
@@ -86,7 +82,7 @@ logs are deleted that were archived by it, when their day ended longer ago than 
 	return c
 }
 
-func (a *app) archive(ctx context.Context, o archiveOptions, args []string) error {
+func (a *app) archive(ctx context.Context, o archiveOptions, args []string) (err error) {
 	if o.version {
 		return a.print("zeekrec archive " + Version() + "\n")
 	}
@@ -111,13 +107,24 @@ func (a *app) archive(ctx context.Context, o archiveOptions, args []string) erro
 	}
 	ownName("zeek-archive") // whoever ends zeekrec by name spares it
 	process.StepBack(o.nice)
-	return a.serveArchive(ctx, ar, o, log)
+	d := &daemon{status: statusFile(o.statusFile), log: log}
+	if err := d.begin(); err != nil {
+		return err
+	}
+	defer d.end(&err)
+	d.part(ctx, ar.Run)
+	// It answers until the last log is archived.
+	if err := d.answer(context.WithoutCancel(ctx), o.admin, admin.Handler(ar), o.metrics, admin.MetricsOnly(ar)); err != nil {
+		return err
+	}
+	s = ar.Settings()
+	return d.run("Archiver", "root", s.Root, "compress", s.Compress, "parallel", s.Parallel, "keep", s.Keep)
 }
 
 // complete are the settings that the flags amount to, or those of the file.
 func (o *archiveOptions) complete(args []string) (archive.Settings, error) {
 	if o.settingsFile != "" {
-		return readArchiveSettings(o.settingsFile)
+		return readSettings[archive.Settings](o.settingsFile)
 	}
 	s := o.settings
 	s.Root = args[1]
@@ -171,18 +178,6 @@ func parseShare(text string) (s archive.Share, err error) {
 	return s, nil
 }
 
-func readArchiveSettings(path string) (archive.Settings, error) {
-	var s archive.Settings
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return s, fmt.Errorf("cannot read the settings: %w", err)
-	}
-	if err := json.Unmarshal(b, &s); err != nil {
-		return s, fmt.Errorf("cannot read the settings in %s: %w", path, err)
-	}
-	return s, nil
-}
-
 // archiveOnce is one pass. What cannot be archived was logged; it is no failure, as with zeek-archiver.
 func (a *app) archiveOnce(ctx context.Context, ar *archive.Archiver, log *slog.Logger) error {
 	began := time.Now()
@@ -194,54 +189,6 @@ func (a *app) archiveOnce(ctx context.Context, ar *archive.Archiver, log *slog.L
 		return err
 	}
 	_, err = ar.Expire()
-	return err
-}
-
-// serveArchive archives until it is told to end.
-func (a *app) serveArchive(ctx context.Context, ar *archive.Archiver, o archiveOptions, log *slog.Logger) (err error) {
-	status := statusFile(o.statusFile)
-	if err := status.write("INITIALIZING [main]"); err != nil {
-		return err
-	}
-	defer func() {
-		if werr := status.write("TERMINATED [atexit]"); werr != nil && err == nil {
-			err = werr
-		}
-	}()
-	var g run.Group
-	actor := func(ctx context.Context, serve func(context.Context) error) {
-		ctx, cancel := context.WithCancel(ctx)
-		g.Add(func() error { return serve(ctx) }, func(error) { cancel() })
-	}
-	actor(ctx, ar.Run)
-	// It answers until the last log is archived.
-	rest := context.WithoutCancel(ctx)
-	if o.admin != "" {
-		ln, err := socket.Listen(o.admin)
-		if err != nil {
-			return err
-		}
-		defer ln.Close()
-		actor(rest, func(ctx context.Context) error { return socket.Serve(ctx, ln, admin.Handler(ar)) })
-	}
-	if o.metrics != "" {
-		var lc net.ListenConfig
-		ln, err := lc.Listen(ctx, "tcp", o.metrics)
-		if err != nil {
-			return fmt.Errorf("cannot serve metrics: %w", err)
-		}
-		defer ln.Close()
-		actor(rest, func(ctx context.Context) error { return socket.Serve(ctx, ln, admin.MetricsOnly(ar)) })
-	}
-	if err := status.write("RUNNING [run_loop]"); err != nil {
-		return err
-	}
-	s := ar.Settings()
-	log.Info("Archiver", "root", s.Root, "compress", s.Compress, "parallel", s.Parallel, "keep", s.Keep, "version", Version())
-	err = g.Run()
-	if werr := status.write("TERMINATING [main]"); werr != nil {
-		log.Warn("Cannot write the status file", "error", werr)
-	}
 	return err
 }
 

@@ -5,18 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"time"
 
-	"github.com/google/renameio/v2"
-	"github.com/oklog/run"
 	"github.com/spf13/cobra"
 
 	"github.com/zeekrec/zeekrec/actuators/broker"
 	"github.com/zeekrec/zeekrec/actuators/broker/admin"
-	"github.com/zeekrec/zeekrec/actuators/socket"
 )
 
 // Variables that keys come by: Zeek's own, and one of zeekrec's for several at once.
@@ -95,19 +90,14 @@ func (a *app) runBroker(ctx context.Context, o brokerOptions) (err error) {
 		return usage(errors.New("--xpub and --xsub are required"), "zeekrec broker --xpub tcp://127.0.0.1:5555 --xsub tcp://127.0.0.1:5556")
 	}
 	ownName("zeek-broker") // whoever ends zeekrec by name spares it, also with pkill, which looks for a part of the name
-	log := a.logger()
-	status := statusFile(o.statusFile)
-	if err := status.write("INITIALIZING [main]"); err != nil {
+	d := &daemon{status: statusFile(o.statusFile), log: a.logger()}
+	if err := d.begin(); err != nil {
 		return err
 	}
-	defer func() {
-		if werr := status.write("TERMINATED [atexit]"); werr != nil && err == nil {
-			err = werr
-		}
-	}()
+	defer d.end(&err)
 	o.settings.Policy = broker.Policy(o.policy)
 	if o.settingsFile != "" {
-		if o.settings, err = readBrokerSettings(o.settingsFile); err != nil {
+		if o.settings, err = readSettings[broker.Settings](o.settingsFile); err != nil {
 			return err
 		}
 	}
@@ -115,64 +105,23 @@ func (a *app) runBroker(ctx context.Context, o brokerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	b, err := broker.New(broker.Config{Settings: o.settings, Keys: keys, StateFile: o.stateFile, Endpoints: o.xpub + " " + o.xsub, Version: Version(), Log: log})
+	b, err := broker.New(broker.Config{Settings: o.settings, Keys: keys, StateFile: o.stateFile, Endpoints: o.xpub + " " + o.xsub, Version: Version(), Log: d.log})
 	if err != nil {
 		return err
 	}
-	return a.serveBroker(ctx, b, o, log, status)
-}
-
-// serveBroker opens what it listens on, and serves until it is told to end.
-func (a *app) serveBroker(ctx context.Context, b *broker.Broker, o brokerOptions, log *slog.Logger, status statusFile) error {
-	var g run.Group
-	var opened []net.Listener
-	open := func(ln net.Listener, err error) error {
-		if err == nil {
-			opened = append(opened, ln)
-		}
+	xpub, err := d.open(broker.Listen(ctx, o.xpub))
+	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, ln := range opened {
-			_ = ln.Close()
-		}
-	}()
-	actor := func(serve func(context.Context) error) {
-		ctx, cancel := context.WithCancel(ctx)
-		g.Add(func() error { return serve(ctx) }, func(error) { cancel() })
-	}
-	if err := open(broker.Listen(ctx, o.xpub)); err != nil {
+	xsub, err := d.open(broker.Listen(ctx, o.xsub))
+	if err != nil {
 		return err
 	}
-	if err := open(broker.Listen(ctx, o.xsub)); err != nil {
+	d.part(ctx, func(ctx context.Context) error { return b.Serve(ctx, xpub, xsub) })
+	if err := d.answer(ctx, o.admin, admin.Handler(b), o.metrics, admin.MetricsOnly(b)); err != nil {
 		return err
 	}
-	xpub, xsub := opened[0], opened[1]
-	actor(func(ctx context.Context) error { return b.Serve(ctx, xpub, xsub) })
-	if o.admin != "" {
-		if err := open(socket.Listen(o.admin)); err != nil {
-			return err
-		}
-		ln := opened[len(opened)-1]
-		actor(func(ctx context.Context) error { return socket.Serve(ctx, ln, admin.Handler(b)) })
-	}
-	if o.metrics != "" {
-		var lc net.ListenConfig
-		if err := open(lc.Listen(ctx, "tcp", o.metrics)); err != nil {
-			return fmt.Errorf("cannot serve metrics: %w", err)
-		}
-		ln := opened[len(opened)-1]
-		actor(func(ctx context.Context) error { return socket.Serve(ctx, ln, admin.MetricsOnly(b)) })
-	}
-	if err := status.write("RUNNING [run_loop]"); err != nil {
-		return err
-	}
-	log.Info("Broker", "xpub", xpub.Addr(), "xsub", xsub.Addr(), "encrypted", len(b.Status(false).Curve) > 0, "version", Version())
-	err := g.Run()
-	if werr := status.write("TERMINATING [main]"); werr != nil {
-		log.Warn("Cannot write the status file", "error", werr)
-	}
-	return err
+	return d.run("Broker", "xpub", xpub.Addr(), "xsub", xsub.Addr(), "encrypted", len(b.Status(false).Curve) > 0)
 }
 
 // brokerKeys are the keys of the environment. They are taken out of it at once: nothing that this process
@@ -194,31 +143,6 @@ func (a *app) brokerKeys() (broker.Keyring, error) {
 		return ring, withHint(err, "a broker needs "+envServerPublic+", "+envServerSecret+" and "+envClientPublic+", or none of them")
 	}
 	return ring, nil
-}
-
-func readBrokerSettings(path string) (broker.Settings, error) {
-	var s broker.Settings
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return s, fmt.Errorf("cannot read the settings: %w", err)
-	}
-	if err := json.Unmarshal(b, &s); err != nil {
-		return s, fmt.Errorf("cannot read the settings in %s: %w", path, err)
-	}
-	return s, nil
-}
-
-// statusFile tells the state of the process, in Zeek's words.
-type statusFile string
-
-func (f statusFile) write(state string) error {
-	if f == "" {
-		return nil
-	}
-	if err := renameio.WriteFile(string(f), []byte(state+"\n"), 0o644); err != nil {
-		return fmt.Errorf("cannot write the status file: %w", err)
-	}
-	return nil
 }
 
 // brokerTimeout of questions to a broker.
