@@ -177,7 +177,7 @@ func (w *walk) through() {
 	w.file("cluster.cfg", w.second)
 	w.file("bad.cfg", "not-a-valid-interface")
 	connected := asJSON(map[string]any{w.agent: map[string]any{"host": "127.0.0.1"}})
-	w.eventually("the instance is connected", waitLong, func() error {
+	w.eventually("the instance is connected", 3*waitLong, func() error {
 		if out := w.ask(w.who, append(append([]string{}, w.line...), "get-instances"), clientCall{"get-instances", 0, anyOutput}); plain(out) != connected {
 			return errors.New(out)
 		}
@@ -200,7 +200,7 @@ func (w *walk) through() {
 	w.streams(w.do("get-id-value Log::all_streams worker-01", 0, anyOutput))
 	before = w.do("get-nodes", 0, w.nodes())
 	w.do("restart manager", 0, `{"errors":[],"results":{"manager":true}}`)
-	w.eventually("only the manager has another pid", waitLong, func() error {
+	w.eventually("only the manager has another pid", 3*waitLong, func() error {
 		after := w.ask(w.who, append(append([]string{}, w.line...), "get-nodes"), clientCall{"get-nodes", 0, anyOutput})
 		if plain(after) != plain(w.nodes()) {
 			return errors.New(after)
