@@ -136,7 +136,8 @@ func chaos(t *testing.T, r *rig, seed uint64, long time.Duration) {
 		t.Errorf("there were two processes of %s", who)
 	default:
 	}
-	if want := len(workers) + 4; len(r.marked()) != want || len(c.Resources) != want {
+	// Manager, logger, proxy, broker and archiver.
+	if want := len(workers) + 5; len(r.marked()) != want || len(c.Resources) != want {
 		t.Errorf("%d processes and %d resources, want %d", len(r.marked()), len(c.Resources), want)
 	}
 	if _, code := r.zeekrec("plan", "--detailed-exitcode"); code != 0 {

@@ -322,7 +322,7 @@ func (r *rig) plan(content string) *reconciler.Plan {
 	return &p
 }
 
-// disturbed are the names that a plan starts, restarts or stops.
+// disturbed are the names that a plan starts, restarts or stops; what it stops and starts again is restarted.
 func disturbed(p *reconciler.Plan) string {
 	var out []string
 	for _, c := range p.Clusters {
@@ -337,6 +337,11 @@ func disturbed(p *reconciler.Plan) string {
 			out = append(out, name)
 		}
 	}
+	again := slices.Clone(out)
+	out = slices.DeleteFunc(out, func(name string) bool {
+		stopped, yes := strings.CutPrefix(name, "-")
+		return yes && slices.Contains(again, stopped)
+	})
 	slices.Sort(out)
 	return strings.Join(out, " ")
 }
