@@ -102,11 +102,15 @@ func TestE2ETable(t *testing.T) {
 	if os.Getenv("ZEEKREC_E2E") == "" {
 		t.Skip("takes minutes: make e2e")
 	}
-	results := map[string]map[string]string{}
-	for _, backend := range []string{"zeromq", "broker"} {
-		results[backend] = map[string]string{}
-		t.Run(backend, func(t *testing.T) { tryTable(t, backend, results[backend]) })
-	}
+	results := map[string]map[string]string{"zeromq": {}, "broker": {}}
+	t.Run("with", func(t *testing.T) {
+		for backend, tried := range results {
+			t.Run(backend, func(t *testing.T) {
+				t.Parallel()
+				tryTable(t, backend, tried)
+			})
+		}
+	})
 	if *updateTable && !t.Failed() {
 		writeTable(t, results)
 	}

@@ -7,30 +7,100 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// stockClient finds Zeek's own zeek-client: on the PATH, or in /opt/zeek/bin.
-func stockClient(t *testing.T) []string {
-	t.Helper()
-	path, err := exec.LookPath("zeek-client")
-	if err != nil {
-		path = "/opt/zeek/bin/zeek-client"
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("there is no zeek-client here, neither on the PATH nor in /opt/zeek/bin")
-	}
-	for _, python := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(python, path, "--version").Run() == nil {
-			return []string{python, path}
-		}
-	}
-	t.Skip("zeek-client cannot be run: it needs Python's websocket-client")
-	return nil
+// stockClient is Zeek's own zeek-client, unchanged.
+type stockClient struct {
+	version string
+	command []string
 }
+
+// stockClients finds them: in each folder of ZEEKREC_ZEEK_CLIENTS, which may be checkouts of several versions; else the one on
+// the PATH or in /opt/zeek/bin. Each is run in a place where no settings file is its.
+func stockClients(t *testing.T) []stockClient {
+	t.Helper()
+	var paths []string
+	for _, dir := range filepath.SplitList(os.Getenv("ZEEKREC_ZEEK_CLIENTS")) {
+		paths = append(paths, filepath.Join(dir, "zeek-client"))
+	}
+	if len(paths) == 0 {
+		path, err := exec.LookPath("zeek-client")
+		if err != nil {
+			path = "/opt/zeek/bin/zeek-client"
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Skip("there is no zeek-client here: not on the PATH, not in /opt/zeek/bin, and not in a folder of ZEEKREC_ZEEK_CLIENTS")
+		}
+		paths = []string{path}
+	}
+	t.Setenv("ZEEK_CLIENT_CONFIG_FILE", "/dev/null")
+	var out []stockClient
+	for _, path := range paths {
+		c := stockClient{}
+		for _, python := range []string{"/usr/bin/python3", "python3"} {
+			if b, err := exec.Command(python, path, "--version").Output(); err == nil {
+				c = stockClient{strings.TrimSpace(string(b)), []string{python, path}}
+				break
+			}
+		}
+		if c.version == "" {
+			t.Skip(path + " cannot be run: it needs Python's websocket-client (Debian: python3-websocket)")
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// connecting is the client's command line up to its command, over a plain or a TLS connection: 1.4.0 has TLS unless told otherwise, and
+// what came after it has none.
+func (c stockClient) connecting(tls bool) []string {
+	line := append(slices.Clone(c.command), "--controller", "127.0.0.1:2149")
+	switch {
+	case c.version == "1.4.0" && !tls:
+		return append(line, "--set", "ssl.disable=true")
+	case c.version != "1.4.0" && tls:
+		return append(line, "--set", "ssl.enable=yes")
+	}
+	return line
+}
+
+// clientCall is a command of zeek-client, how it ends, and what it prints: JSON or text, without what differs from run to run.
+type clientCall struct {
+	args string
+	code int
+	want string
+}
+
+// ask runs a command in the rig and compares. It returns what was printed.
+func (r *rig) ask(who string, line []string, x clientCall) string {
+	r.t.Helper()
+	if r.netns != "" {
+		line = append([]string{"ip", "netns", "exec", r.netns}, line...)
+	}
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.Dir = r.dir
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run()
+	if got := cmd.ProcessState.ExitCode(); got != x.code && x.code != anyCode {
+		r.t.Errorf("%s, %s: exit code %d, want %d\n%s%s", x.args, who, got, x.code, out.String(), errs.String())
+	}
+	if diff := cmp.Diff(plain(x.want), plain(out.String())); diff != "" && x.want != anyOutput {
+		r.t.Errorf("%s, %s (-want, +got):\n%s%s", x.args, who, diff, errs.String())
+	}
+	return out.String()
+}
+
+// What is looked at elsewhere.
+const (
+	anyOutput = "*"
+	anyCode   = -1
+)
 
 const clientConfig = "[instances]\nagent-test\n\n[logger]\ninstance = agent-test\nrole = LOGGER\n\n[manager]\ninstance = agent-test\nrole = MANAGER\n\n" +
 	"[worker-01]\ninstance = agent-test\nrole = WORKER\ninterface = lo\n\n[worker-02]\ninstance = agent-test\nrole = WORKER\ninterface = lo\n\n"
@@ -38,7 +108,7 @@ const clientConfig = "[instances]\nagent-test\n\n[logger]\ninstance = agent-test
 // TestZeekClient: Zeek's own zeek-client, unchanged, over plain and TLS connections: what its commands print, but for
 // ids and pids, and how they end. zeekrec's own commands print the same.
 func TestZeekClient(t *testing.T) {
-	client := stockClient(t)
+	client := stockClients(t)[0]
 	t.Setenv("ZEEK_CONTROLLER_NAME", "controller-test")
 	r := newRig(t, build(t, "./cmd/zeekrec", ""), build(t, "./testdata/zeek", ""))
 	r.more = []string{"--api-listen", "127.0.0.1:2149"}
@@ -72,11 +142,7 @@ func TestZeekClient(t *testing.T) {
 			`"worker-01":{"cluster_role":"WORKER","metrics_port":9002,"mgmt_role":null,"pid":"…","state":"` + worker + `"},` +
 			`"worker-02":{"cluster_role":"WORKER","metrics_port":9003,"mgmt_role":null,"pid":"…","state":"RUNNING"}}}}`
 	}
-	for _, x := range []struct {
-		args string
-		code int
-		want string // JSON, or text
-	}{
+	for _, x := range []clientCall{
 		{"get-config", 1, ""},
 		{"get-config --deployed", 1, ""},
 		{"deploy", 1, `{"errors":["no configuration available to deploy"],"results":{}}`},
@@ -96,12 +162,14 @@ func TestZeekClient(t *testing.T) {
 		{"restart nobody", 1, `{"errors":[{"error":"unknown cluster node","source":"nobody"}],"results":{}}`},
 	} {
 		who := map[string][]string{
-			"plain": append(append([]string{}, client...), "--controller", "127.0.0.1:2149"),
-			"TLS":   append(append([]string{}, client...), "--controller", "127.0.0.1:2149", "--set", "ssl.enable=yes"),
+			"plain": client.connecting(false), "TLS": client.connecting(true),
 		}
 		switch command, _, _ := strings.Cut(x.args, " "); command {
 		case "get-instances": // all ways to connect are tried with one command: each client takes its time to start
 			who["zeekrec"], who["zeekrec over TLS"] = own, nil
+		case "get-id-value":
+			who["zeekrec"], who["zeekrec over TLS"] = own, nil
+			delete(who, "TLS")
 		case "get-nodes", "get-config", "stage-config", "deploy":
 			who["zeekrec"] = own
 			delete(who, "TLS")
@@ -114,22 +182,7 @@ func TestZeekClient(t *testing.T) {
 				command = own
 				args = append(args, "--controller", "127.0.0.1:2149", "--set", "ssl.enable=yes")
 			}
-			line := append(append([]string{}, command...), args...)
-			if r.netns != "" {
-				line = append([]string{"ip", "netns", "exec", r.netns}, line...)
-			}
-			cmd := exec.Command(line[0], line[1:]...)
-			cmd.Dir = r.dir
-			cmd.Env = append(os.Environ(), "ZEEK_CLIENT_CONFIG_FILE=/dev/null")
-			var out, errs bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &out, &errs
-			_ = cmd.Run()
-			if got := cmd.ProcessState.ExitCode(); got != x.code {
-				t.Errorf("%s, %s: exit code %d, want %d\n%s%s", x.args, name, got, x.code, out.String(), errs.String())
-			}
-			if diff := cmp.Diff(plain(x.want), plain(out.String())); diff != "" {
-				t.Errorf("%s, %s (-want, +got):\n%s%s", x.args, name, diff, errs.String())
-			}
+			r.ask(name, append(slices.Clone(command), args...), x)
 		}
 	}
 	if b, err := os.ReadFile(filepath.Join(r.path("clusters"), "default.cfg")); err != nil || !bytes.Contains(b, []byte("[worker-02]")) {

@@ -115,6 +115,10 @@ func TestZeekctl(t *testing.T) {
 				`worker w -i eth0 metrics 0 scripts local.zeek extra z-first a-second -C B="x" C="one;value" D="100%%" a="some Node val"`,
 			}, "",
 		},
+		"a variable in an environment": {
+			ZeekctlFiles{Nodes: []byte(head + "[w]\ntype=worker\nhost=localhost\ninterface=eth0\nenv_vars=A='$B',P=$PATH:/mine\n")},
+			[]string{`worker w -i eth0 metrics 9993 scripts local.zeek A="$B" P="$PATH:/mine"`}, "what begins with $",
+		},
 		"options without a counterpart": {
 			ZeekctlFiles{
 				Nodes:    []byte(head + "[w]\ntype=worker\nhost=localhost\ninterface=eth0\ncolour=blue\n"),
@@ -129,7 +133,7 @@ func TestZeekctl(t *testing.T) {
 		},
 		"standalone": {
 			ZeekctlFiles{Nodes: []byte("[zeek]\ntype=standalone\nhost=localhost\ninterface=eth0\n")},
-			[]string{"manager manager port 27760 metrics 9991", "worker zeek -i eth0 metrics 9992"}, "standalone",
+			[]string{"broker tcp://127.0.0.1:27760 tcp://127.0.0.1:27761", "manager manager port 27762 metrics 9991", "worker zeek -i eth0 metrics 9992"}, "standalone",
 		},
 		"the Broker backend": {
 			ZeekctlFiles{Nodes: []byte(head), Config: []byte("ClusterBackend = Broker\n")},

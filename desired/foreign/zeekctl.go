@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,6 +162,9 @@ func (z *zeekctl) section(sec clustercfg.INISection) []desired.Diagnostic {
 	if n.env, err = envVars(keys["env_vars"]); err != nil {
 		bad(lines["env_vars"], "%v", err)
 	}
+	if shellVariable.MatchString(keys["env_vars"]) {
+		n.notes = append(n.notes, "env_vars = "+keys["env_vars"]+literally)
+	}
 	if n.args, err = clustercfg.SplitWords(keys["aux_scripts"]); err != nil {
 		bad(lines["aux_scripts"], "aux_scripts: %v", err)
 	}
@@ -193,6 +197,11 @@ func (z *zeekctl) section(sec clustercfg.INISection) []desired.Diagnostic {
 	}
 	return ds
 }
+
+// shellVariable finds a $ that zeekctl's shell would put something in the place of; none stands in '…'.
+var shellVariable = regexp.MustCompile(`^(?:[^'$]|'[^']*')*\$`)
+
+const literally = ": zeekctl's shell puts a variable's value in the place of what begins with $, which is taken as it stands here"
 
 // envVars reads K=V,K2=V2 as zeekctl does: it hands them to a shell, which takes quotation marks away.
 func envVars(s string) (map[string]string, error) {
@@ -361,13 +370,11 @@ func (z *zeekctl) ports() {
 	} else if a := z.option("metricsaddress", "127.0.0.1"); a != "127.0.0.1" {
 		z.settings = append(z.settings, pair{"metrics_address", a})
 	}
-	if z.alone {
-		z.standalone(port, metrics)
-		return
-	}
-	manager := z.of(desired.RoleManager)[0]
 	if zeromq {
-		host := cmp.Or(z.addresses[manager.instance], "127.0.0.1")
+		host := "127.0.0.1"
+		if !z.alone {
+			host = cmp.Or(z.addresses[z.of(desired.RoleManager)[0].instance], host)
+		}
 		if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
 			host = "[" + host + "]"
 		}
@@ -379,6 +386,10 @@ func (z *zeekctl) ports() {
 			z.broker = append(z.broker, pair{"curve", "on"})
 		}
 		port += 2
+	}
+	if z.alone {
+		z.standalone(port, metrics)
+		return
 	}
 	port++ // control
 	for _, r := range []desired.Role{desired.RoleManager, desired.RoleLogger, desired.RoleProxy, desired.RoleWorker} {

@@ -69,6 +69,9 @@ func (z *zeekctl) everyNode() {
 	if err != nil {
 		z.note("zeekctl.cfg: %v", err)
 	}
+	if v := z.option("env_vars", ""); shellVariable.MatchString(v) {
+		z.note("zeekctl.cfg: Env_Vars = %s%s", v, literally)
+	}
 	args, err := clustercfg.SplitWords(z.option("zeekargs", ""))
 	if err != nil {
 		z.note("zeekctl.cfg: ZeekArgs: %v", err)

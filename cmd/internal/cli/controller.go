@@ -19,20 +19,16 @@ import (
 // The commands of zeek-client that look.
 
 func (a *app) getInstancesCommand() *cobra.Command {
-	var x *clientFlags
-	c := &cobra.Command{
+	return a.clientCommand(&cobra.Command{
 		Use:   "get-instances",
 		Short: "Show the instances that are connected",
 		Long: `Show the instances whose agents are connected, as zeek-client's command of that name does.
 Without --controller, or another setting of zeek-client's that names one, the local zeekrec
 is asked.`,
 		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error {
-			return a.controller(ctx, x, func(ctx context.Context, k *controllerClient) error { return k.instances(ctx) })
-		}),
-	}
-	x = a.clientFlags(c)
-	return c
+	}, func(ctx context.Context, x *clientFlags, _ []string) error {
+		return a.controller(ctx, x, func(ctx context.Context, k *controllerClient) error { return k.instances(ctx) })
+	})
 }
 
 func (k *controllerClient) instances(ctx context.Context) error {
@@ -52,19 +48,15 @@ func (k *controllerClient) instances(ctx context.Context) error {
 }
 
 func (a *app) getNodesCommand() *cobra.Command {
-	var x *clientFlags
-	c := &cobra.Command{
+	return a.clientCommand(&cobra.Command{
 		Use:   "get-nodes",
 		Short: "Show the nodes of each instance, in zeek-client's form",
 		Long: `Show the nodes of the cluster by instance, with agents and controller, as zeek-client's
 command of that name does. zeekrec status has more: all clusters, reasons, ages, the broker.`,
 		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error {
-			return a.controller(ctx, x, func(ctx context.Context, k *controllerClient) error { return k.nodes(ctx) })
-		}),
-	}
-	x = a.clientFlags(c)
-	return c
+	}, func(ctx context.Context, x *clientFlags, _ []string) error {
+		return a.controller(ctx, x, func(ctx context.Context, k *controllerClient) error { return k.nodes(ctx) })
+	})
 }
 
 // shownNode is a node as zeek-client prints it.
@@ -106,10 +98,9 @@ func (k *controllerClient) nodes(ctx context.Context) error {
 }
 
 func (a *app) getConfigCommand() *cobra.Command {
-	var x *clientFlags
 	var file string
 	var asJSON, deployed, staged bool
-	c := &cobra.Command{
+	c := a.clientCommand(&cobra.Command{
 		Use:   "get-config",
 		Short: "Show the staged or the deployed configuration",
 		Long: `Show the staged configuration, or with --deployed the one that was deployed, with the ports
@@ -117,19 +108,17 @@ that were assigned: as a cluster.cfg, or with --as-json as zeek-client's JSON.`,
 		Example: `  zeekrec get-config --deployed
   zeekrec get-config --as-json -f staged.json`,
 		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error {
-			return a.controller(ctx, x, func(ctx context.Context, k *controllerClient) error {
-				return k.configuration(ctx, deployed, asJSON, file)
-			})
-		}),
-	}
+	}, func(ctx context.Context, x *clientFlags, _ []string) error {
+		return a.controller(ctx, x, func(ctx context.Context, k *controllerClient) error {
+			return k.configuration(ctx, deployed, asJSON, file)
+		})
+	})
 	f := c.Flags()
 	f.StringVarP(&file, "filename", "f", "-", "write to this `FILE`")
 	f.BoolVar(&asJSON, "as-json", false, "as JSON")
 	f.BoolVar(&deployed, "deployed", false, "the deployed configuration")
 	f.BoolVar(&staged, "staged", false, "the staged configuration, which is the default")
 	c.MarkFlagsMutuallyExclusive("deployed", "staged")
-	x = a.clientFlags(c)
 	return c
 }
 
@@ -165,17 +154,13 @@ func (k *controllerClient) configuration(ctx context.Context, deployed, asJSON b
 }
 
 func (a *app) monitorCommand() *cobra.Command {
-	var x *clientFlags
-	c := &cobra.Command{
+	return a.clientCommand(&cobra.Command{
 		Use:   "monitor",
 		Short: "For troubleshooting: show what a controller sends",
 		Long: `Connect to a controller and print every event that it sends, until Ctrl-C. zeekrec's own
 sends answers to those who asked, and nobody else.`,
 		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.monitor(ctx, x) }),
-	}
-	x = a.clientFlags(c)
-	return c
+	}, func(ctx context.Context, x *clientFlags, _ []string) error { return a.monitor(ctx, x) })
 }
 
 func (a *app) monitor(ctx context.Context, x *clientFlags) error {
@@ -212,8 +197,7 @@ func (a *app) monitor(ctx context.Context, x *clientFlags) error {
 }
 
 func (a *app) showSettingsCommand() *cobra.Command {
-	var x *clientFlags
-	c := &cobra.Command{
+	return a.clientCommand(&cobra.Command{
 		Use:   "show-settings",
 		Short: "Show zeek-client's settings as they are here",
 		Long: `Show the settings of the commands that zeekrec shares with zeek-client. They come from
@@ -221,14 +205,11 @@ zeek-client's settings file (--configfile, ZEEK_CLIENT_CONFIG_FILE), the variabl
 ZEEK_CLIENT_CONFIG_SETTINGS and --set. Where none of them names a controller, these commands
 talk to the local zeekrec by its socket.`,
 		Args: cobra.NoArgs,
-		RunE: a.action(func(context.Context, []string) error {
-			s, err := a.settle(x)
-			if err != nil {
-				return err
-			}
-			return a.print(s.ini())
-		}),
-	}
-	x = a.clientFlags(c)
-	return c
+	}, func(_ context.Context, x *clientFlags, _ []string) error {
+		s, err := a.settle(x)
+		if err != nil {
+			return err
+		}
+		return a.print(s.ini())
+	})
 }

@@ -20,8 +20,7 @@ import (
 )
 
 func (a *app) stageConfigCommand() *cobra.Command {
-	var x *clientFlags
-	c := &cobra.Command{
+	c := a.clientCommand(&cobra.Command{
 		Use:   "stage-config FILE",
 		Short: "Upload a configuration for a later deploy",
 		Long: `Send the nodes and instances of a cluster.cfg to the controller, which validates and keeps
@@ -32,18 +31,15 @@ the folder of clusters stay.`,
   zeekrec stage-config --cluster dmz - < dmz.cfg
   zeekrec stage-config --controller sensor:2149 cluster.cfg`,
 		Args: cobra.ExactArgs(1),
-		RunE: a.action(func(ctx context.Context, args []string) error {
-			return a.stageConfig(ctx, x, args[0], false)
-		}),
-	}
-	x = a.clientFlags(c)
+	}, func(ctx context.Context, x *clientFlags, args []string) error {
+		return a.stageConfig(ctx, x, args[0], false)
+	})
 	a.nameFlag(c.Flags())
 	return c
 }
 
 func (a *app) deployConfigCommand() *cobra.Command {
-	var x *clientFlags
-	c := &cobra.Command{
+	c := a.clientCommand(&cobra.Command{
 		Use:   "deploy-config FILE",
 		Short: "Upload a configuration and deploy it",
 		Long: `Stage a cluster.cfg and deploy it: zeekrec stage-config and zeekrec deploy in one. - is
@@ -54,29 +50,23 @@ where it is rolled out as any other change: what did not change is not restarted
 		Example: `  zeekrec deploy-config cluster.cfg
   zeekrec deploy-config --cluster dmz - < dmz.cfg`,
 		Args: cobra.ExactArgs(1),
-		RunE: a.action(func(ctx context.Context, args []string) error {
-			return a.stageConfig(ctx, x, args[0], true)
-		}),
-	}
-	x = a.clientFlags(c)
+	}, func(ctx context.Context, x *clientFlags, args []string) error {
+		return a.stageConfig(ctx, x, args[0], true)
+	})
 	a.nameFlag(c.Flags())
 	return c
 }
 
 func (a *app) deployCommand() *cobra.Command {
-	var x *clientFlags
-	c := &cobra.Command{
+	return a.clientCommand(&cobra.Command{
 		Use:   "deploy",
 		Short: "Deploy the staged configuration",
 		Long: `Make the staged configuration what runs, and wait until it is known how that went. Output
 and exit codes are those of zeek-client's command of that name.`,
 		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error {
-			return a.controller(ctx, x, func(ctx context.Context, k *controllerClient) error { return k.deploy(ctx) })
-		}),
-	}
-	x = a.clientFlags(c)
-	return c
+	}, func(ctx context.Context, x *clientFlags, _ []string) error {
+		return a.controller(ctx, x, func(ctx context.Context, k *controllerClient) error { return k.deploy(ctx) })
+	})
 }
 
 // controllerClient is a connection to a controller, with how to print what it answers.

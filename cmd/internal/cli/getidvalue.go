@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,12 +11,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
 	"github.com/zeekrec/zeekrec/cmd/internal/render"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
 
 func (a *app) getIDValueCommand() *cobra.Command {
-	return &cobra.Command{
+	return a.clientCommand(&cobra.Command{
 		Use:   "get-id-value [CLUSTER/]ID [NODE…]",
 		Short: "Show the value of a global identifier of the nodes' scripts",
 		Long: `Ask running nodes for the value of a global identifier of their scripts, and print it as
@@ -23,19 +25,49 @@ JSON, in the form of zeek-client's command of that name: values by node under "r
 and under "errors" why a node has none. Without NODE all nodes of the cluster are asked.
 CLUSTER may be left out where only one cluster can be meant.
 
-The nodes are asked through the cluster's own broker. Those of clusters with backend =
-broker, or with [zeekrec.broker] mode = manager or external, cannot be.
+Without --controller, or another setting of zeek-client's that names one, the local zeekrec
+is asked. The nodes are asked through the cluster's own broker. Those of clusters with
+backend = broker, or with [zeekrec.broker] mode = manager or external, cannot be.
 
 It ends with 1 where there are errors.`,
 		Example: `  zeekrec get-id-value LogAscii::use_json
   zeekrec get-id-value dmz/Log::all_streams worker-1
-  zeekrec get-id-value Site::local_nets | jq .results`,
+  zeekrec get-id-value Site::local_nets | jq .results
+  zeekrec get-id-value --controller sensor:2149 bits_per_uid manager`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeNodes,
-		RunE: a.action(func(ctx context.Context, args []string) error {
-			return a.getIDValue(ctx, args[0], args[1:])
-		}),
+	}, func(ctx context.Context, x *clientFlags, args []string) error {
+		s, err := a.settle(x)
+		switch {
+		case err != nil:
+			return err
+		case s.stated:
+			return a.controller(ctx, x, func(ctx context.Context, k *controllerClient) error { return k.value(ctx, args[0], args[1:]) })
+		}
+		return a.getIDValue(ctx, x.cluster, args[0], args[1:])
+	})
+}
+
+// value asks the nodes of another controller's cluster, as zeek-client does.
+func (k *controllerClient) value(ctx context.Context, id string, nodes []string) error {
+	rs, err := k.Value(ctx, id, nodes)
+	if err != nil {
+		return err
 	}
+	out, results := values{Errors: []valueError{}}, map[string]json.RawMessage{}
+	for _, r := range rs {
+		text, _ := r.Data.(mgmt.String)
+		switch {
+		case !r.Success:
+			out.fail(r.Node, r.Error)
+		case !json.Valid([]byte(text)):
+			out.fail(r.Node, "its answer is no JSON")
+		default:
+			results[r.Node] = json.RawMessage(text)
+		}
+	}
+	out.Results = results
+	return k.print(&out, len(out.Errors) > 0)
 }
 
 // values is what zeek-client prints.
@@ -57,9 +89,12 @@ func (v *values) fail(source, text string) {
 	v.Errors = append(v.Errors, e)
 }
 
-func (a *app) getIDValue(ctx context.Context, id string, nodes []string) error {
-	cluster := ""
+// getIDValue asks the nodes of a cluster of the local zeekrec.
+func (a *app) getIDValue(ctx context.Context, cluster, id string, nodes []string) error {
 	if c, rest, ok := strings.Cut(id, "/"); ok {
+		if cluster != "" && c != cluster {
+			return usage(fmt.Errorf("cannot ask two clusters at once: %s and %s", cluster, c))
+		}
 		cluster, id = c, rest
 	}
 	if id == "" {

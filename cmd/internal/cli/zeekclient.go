@@ -2,12 +2,14 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -186,18 +188,40 @@ func (s *clientSettings) tls(host string) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use ssl.certificate: %w", err)
 	}
-	c := &tls.Config{Certificates: []tls.Certificate{pair}, ServerName: host}
-	if ca := s.get("ssl", "cafile"); ca != "" {
-		b, err := os.ReadFile(ca)
+	roots, err := s.roots()
+	return &tls.Config{Certificates: []tls.Certificate{pair}, ServerName: host, RootCAs: roots}, err
+}
+
+// roots are the certificates of ssl.cafile and of the folder ssl.capath; nil, where there is neither, for those of the system.
+func (s *clientSettings) roots() (*x509.CertPool, error) {
+	var files []string
+	if file := s.get("ssl", "cafile"); file != "" {
+		files = append(files, file)
+	}
+	if dir := s.get("ssl", "capath"); dir != "" {
+		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return nil, fmt.Errorf("cannot use ssl.cafile: %w", err)
+			return nil, fmt.Errorf("cannot use ssl.capath: %w", err)
 		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(b) {
-			return nil, fmt.Errorf("cannot use ssl.cafile: %s has no certificate in PEM", ca)
+		for _, e := range entries {
+			files = append(files, filepath.Join(dir, e.Name()))
 		}
 	}
-	return c, nil
+	if len(files) == 0 {
+		return nil, nil
+	}
+	pool, some := x509.NewCertPool(), false
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use the certificates that ssl.cafile and ssl.capath name: %w", err)
+		}
+		some = pool.AppendCertsFromPEM(b) || some
+	}
+	if !some {
+		return nil, errors.New("cannot use ssl.cafile and ssl.capath: there is no certificate in PEM in " + strings.Join(files, ", "))
+	}
+	return pool, nil
 }
 
 // clientFlags are zeek-client's own, on commands that have its names.
@@ -206,6 +230,13 @@ type clientFlags struct {
 	sets                            []string
 	quiet                           bool
 	verbose                         int
+}
+
+// clientCommand gives a command zeek-client's flags, which do gets with the arguments.
+func (a *app) clientCommand(c *cobra.Command, do func(context.Context, *clientFlags, []string) error) *cobra.Command {
+	x := a.clientFlags(c)
+	c.RunE = a.action(func(ctx context.Context, args []string) error { return do(ctx, x, args) })
+	return c
 }
 
 func (a *app) clientFlags(c *cobra.Command) *clientFlags {

@@ -282,6 +282,16 @@ func (c *Client) Nodes(ctx context.Context) ([]InstanceNodes, error) {
 	return out, nil
 }
 
+// Value asks nodes, or all where none is named, for the value of a global identifier of their scripts: a result for each, whose
+// data is a String that holds JSON.
+func (c *Client) Value(ctx context.Context, id string, nodes []string) ([]Result, error) {
+	names := Set{}
+	for _, n := range nodes {
+		names = append(names, String(n))
+	}
+	return c.results(ctx, "get_id_value", String(id), names)
+}
+
 // OutputsOf takes the outputs out of the result of a node that did not start; ok is false where there are none.
 func OutputsOf(r Result) (stdout, stderr string, ok bool) {
 	f := &fields{what: "node's outputs", v: r.Data, least: 2}

@@ -329,6 +329,11 @@ func TestLook(t *testing.T) {
 	if !slices.Equal(failures, []string{"nobody " + errUnknownNode}) || !slices.Equal(successes, []string{"agent-a manager 96"}) {
 		t.Errorf("values: %q, %q", failures, successes)
 	}
+	w.elsewhere = []string{"logger"}
+	failures, successes = said(t, ask(t, c, "get_id_value", String("bits_per_uid"), Set{}))
+	if !slices.Equal(failures, []string{"agent-a logger cluster node logger not in running state"}) || len(successes) != 2 {
+		t.Errorf("values with a node that is out of reach: %q, %q", failures, successes)
+	}
 	if failures, _ = said(t, ask(t, c, "restart", Set{String("nobody"), String("logger")})); !slices.Equal(failures, []string{"nobody " + errUnknownNode}) || !slices.Equal(w.restarted, []string{"default/logger"}) {
 		t.Errorf("restarts: %q, %q", failures, w.restarted)
 	}

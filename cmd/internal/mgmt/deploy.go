@@ -233,11 +233,12 @@ func (c *Controller) outcomes(ctx context.Context, config *Configuration, o outc
 	return out
 }
 
-// outputs are what a node that is not up has written since the deploy began, or, where it wrote nothing, why it is not up.
+// outputs are what a node that is not up has written since the deploy began. Unless it ended, which its stderr explains, they end with
+// why it is not up.
 func (c *Controller) outputs(ctx context.Context, n *desired.Node, r *engine.ResourceStatus, o outcome, began time.Time) Value {
 	stdout, stderr := c.Nodes.Outputs(ctx, c.Cluster+"/"+n.Name, began)
 	stdout, stderr = withoutMarks(stdout), withoutMarks(stderr)
-	if r.State == observed.Running || strings.TrimSpace(stderr) == "" {
+	if ended := r.State == observed.Failed || r.State == observed.Crashed; !ended || strings.TrimSpace(stderr) == "" {
 		var reasons []string
 		for _, why := range []string{r.Reason, o.failed, o.held} {
 			if why != "" && !slices.Contains(reasons, why) {

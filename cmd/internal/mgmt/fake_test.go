@@ -32,6 +32,7 @@ type fakeWorld struct {
 	retried   int
 	restarted []string
 	stderr    map[string]string
+	elsewhere []string // nodes on instances that are not connected
 }
 
 func newFakeWorld(t testing.TB) *fakeWorld {
@@ -105,7 +106,10 @@ func (f *fakeWorld) Ask(_ context.Context, q api.Ask) ([]api.NodeAnswer, error) 
 	var out []api.NodeAnswer
 	for _, n := range q.Nodes {
 		a := api.NodeAnswer{Node: n, Value: []byte(`96`)}
-		if q.ID != "bits_per_uid" {
+		switch {
+		case slices.Contains(f.elsewhere, n):
+			a = api.NodeAnswer{Node: n, Error: "unknown cluster node"} // nothing is known of its process
+		case q.ID != "bits_per_uid":
 			a = api.NodeAnswer{Node: n, Error: "unknown id"}
 		}
 		out = append(out, a)

@@ -148,8 +148,11 @@ func (c *Controller) value(ctx context.Context, id string, names []string) []Res
 	}
 	for _, a := range answers {
 		r := Result{Instance: meant[a.Node].Instance, Node: a.Node}
-		if r.Error = a.Error; a.Error == "" {
+		switch r.Error = a.Error; a.Error {
+		case "":
 			r.Success, r.Data = true, String(a.Value)
+		case errUnknownNode: // here; but the cluster has it, on an instance that is not connected, say
+			r.Error = "cluster node " + a.Node + " not in running state" // compatibility string
 		}
 		out = append(out, r)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
@@ -215,9 +216,11 @@ func TestGigabyte(t *testing.T) {
 	instancesWork(t, Endpoint{Address: at})
 	sending.Wait()
 	close(stop)
-	if most := <-peak; most > 256<<20 {
+	most := <-peak
+	if most > 256<<20 {
 		t.Errorf("the heap grew to %d MiB", most>>20)
 	}
+	t.Logf("4 messages of 1 GB at a time: the heap was %d MiB at most", most>>20)
 	instancesWork(t, Endpoint{Address: at})
 }
 
@@ -225,6 +228,7 @@ func TestGigabyte(t *testing.T) {
 // speak and then say nothing: nobody else is kept out, and few of them are held.
 func TestTenThousand(t *testing.T) {
 	var before runtime.MemStats
+	runtime.GC()
 	runtime.ReadMemStats(&before)
 	at := serve(t, newFakeWorld(t).controller(t.TempDir()), nil)
 	starts := []string{"", "G", "GET /v1/messages/json HTTP/1.1\r\nHost: x\r\nX: ", "\x16", "\x16\x03\x01\x02\x00\x01", "nonsense\r\n\r\n"}
@@ -253,13 +257,14 @@ func TestTenThousand(t *testing.T) {
 	var after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 64<<20 {
+	grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	if grown > 64<<20 {
 		t.Errorf("the heap grew by %d MiB", grown>>20)
 	}
 	if slowest > 10*time.Second {
 		t.Errorf("somebody else waited for %s", slowest)
 	}
-	t.Logf("others waited for %s at most", slowest)
+	t.Logf("%d connections: the heap grew by %d KiB, both ends; others waited for %s at most", n, grown>>10, slowest)
 }
 
 // TestSlowLoris: more connections than are held dribble their requests; another is served.
@@ -286,11 +291,60 @@ func TestSlowLoris(t *testing.T) {
 			}
 		})
 	}
+	slowest := time.Duration(0)
 	for range 5 {
-		instancesWork(t, Endpoint{Address: at, Attempts: 3, Retry: time.Millisecond})
+		slowest = max(slowest, instancesWork(t, Endpoint{Address: at, Attempts: 3, Retry: time.Millisecond}))
 	}
 	cancel()
 	dribbling.Wait()
+	t.Logf("%d connections dribble: others waited for %s at most", 2*maxConns, slowest)
+}
+
+// TestRandomFrames: connections that send random frames after the upgrade, well formed and not, with random parts of
+// messages: nobody else is kept waiting, and no memory is kept.
+func TestRandomFrames(t *testing.T) {
+	at := serve(t, newFakeWorld(t).controller(t.TempDir()), nil)
+	var before runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	r := rand.New(rand.NewPCG(21, 49))
+	parts := examples(t)
+	parts = append(parts, `["zeek/management/controller"]`, "{", "]", `"`, strings.Repeat("[", 5000))
+	sent := 0
+	for range 300 {
+		c, answers := raw(t, at)
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		go func() { _, _ = io.Copy(io.Discard, answers) }()
+		for range r.IntN(20) {
+			payload := []byte(parts[r.IntN(len(parts))])
+			payload = payload[:r.IntN(len(payload)+1)]
+			for range r.IntN(3) {
+				if len(payload) > 0 {
+					payload[r.IntN(len(payload))] = byte(r.Uint32())
+				}
+			}
+			frame := []byte{byte(r.Uint32()), 0x80 | byte(min(len(payload), 125))}
+			if r.IntN(4) > 0 {
+				frame[0] = 0x81 // a whole message of text
+			}
+			if len(payload) > 125 {
+				frame = binary.BigEndian.AppendUint16([]byte{frame[0], 0x80 | 126}, uint16(len(payload)))
+			}
+			if _, err := c.Write(append(append(frame, 0, 0, 0, 0), payload...)); err != nil {
+				break // it was ended, as is due
+			}
+			sent++
+		}
+		_ = c.Close()
+	}
+	took := instancesWork(t, Endpoint{Address: at, Attempts: 3, Retry: time.Millisecond})
+	runtime.GC()
+	var after runtime.MemStats
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 32<<20 {
+		t.Errorf("the heap grew by %d MiB", grown>>20)
+	}
+	t.Logf("%d frames on 300 connections; then an answer takes %s", sent, took)
 }
 
 // TestVictims: who has to make room.
