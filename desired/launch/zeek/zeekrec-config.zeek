@@ -7,26 +7,27 @@
 @load base/frameworks/cluster
 @load base/frameworks/config
 
-module Zeekrec;
+# Config::cluster_set_option is exported by no version.
+module Config;
 
-function config_hand_on(id: string, val: any, location: string)
+function zeekrec_hand_on(id: string, val: any, location: string)
 	{
 	if ( Cluster::worker_topic in Cluster::broadcast_topics )
 		return;
 
 	# Not to the manager, which has it.
-	Cluster::publish(Cluster::logger_topic, Config::cluster_set_option, id, val, location);
-	Cluster::publish(Cluster::proxy_topic, Config::cluster_set_option, id, val, location);
-	Cluster::publish(Cluster::worker_topic, Config::cluster_set_option, id, val, location);
+	Cluster::publish(Cluster::logger_topic, cluster_set_option, id, val, location);
+	Cluster::publish(Cluster::proxy_topic, cluster_set_option, id, val, location);
+	Cluster::publish(Cluster::worker_topic, cluster_set_option, id, val, location);
 	}
 
 event InputConfig::new_value(name: string, source: string, id: string, value: any) &priority=-5
 	{
-	if ( source in Config::config_files || starts_with(name, "config-oneshot-") )
-		config_hand_on(id, value, source);
+	if ( source in config_files || starts_with(name, "config-oneshot-") )
+		zeekrec_hand_on(id, value, source);
 	}
 
-event Config::cluster_set_option(ID: string, val: any, location: string) &priority=-5
+event cluster_set_option(ID: string, val: any, location: string) &priority=-5
 	{
-	config_hand_on(ID, val, location);
+	zeekrec_hand_on(ID, val, location);
 	}
