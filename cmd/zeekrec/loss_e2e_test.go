@@ -188,7 +188,7 @@ func TestE2ELoss(t *testing.T) {
 	})
 
 	w.nodes["worker-2"]["interface"] = "zr3"
-	w.change("the interface of worker-2", "worker-2", w.draft.String())
+	w.change("the interface of worker-2", "worker-2", w.String())
 
 	before := pids(w.settled(""))
 	restarts := w.whoIsDown("worker-3", "worker-4")
@@ -196,7 +196,7 @@ func TestE2ELoss(t *testing.T) {
 	w.nodes["worker-4"]["env"] = "A=1"
 	sent := two.sent.Load()
 	began := time.Now()
-	w.change("both of an interface", "worker-3 worker-4", w.draft.String())
+	w.change("both of an interface", "worker-3 worker-4", w.String())
 	took := time.Since(began)
 	during := two.sent.Load() - sent
 	if both := restarts(); both > 0 {

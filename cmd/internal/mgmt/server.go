@@ -85,7 +85,7 @@ func (s *Server) Serve(ctx context.Context, l *Listener) error {
 	<-ctx.Done()
 	err := errors.Join(l.Close(), <-accepting)
 	_ = h.Close()
-	<-served
+	<-served //nolint:errcheck // that it was closed
 	return err
 }
 

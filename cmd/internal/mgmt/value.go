@@ -19,8 +19,9 @@ type Value interface {
 }
 
 // The values. Records of Zeek are vectors of their fields, in order, with None for a field that is not set.
+//
+//nolint:revive // one comment for all of them
 type (
-	// None is a field that is not set.
 	None     struct{}
 	Bool     bool
 	Count    uint64
