@@ -87,46 +87,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckOfAStart: whoever stops nobody, and is like somebody whose scripts parsed, is not looked at again.
-func TestCheckOfAStart(t *testing.T) {
-	w := newWorld(t)
-	w.links.set(up("eth0", 2))
-	broken := filepath.Join(t.TempDir(), "broken")
-	named := func(n string) desired.Resource { return worker(fake(broken), func(r *desired.Resource) { r.Name = n }) }
-	check := func(rs ...desired.Resource) string {
-		t.Helper()
-		got, err := w.Check(t.Context(), rs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var bad []string
-		for _, p := range got {
-			bad = append(bad, p.Resource)
-		}
-		return strings.Join(bad, " ")
-	}
-	first := named("w1")
-	if bad := check(first); bad != "" {
-		t.Fatal(bad)
-	}
-	w.do(order(desired.Start, first, ""))
-	w.untilState(observed.Running)
-	if err := os.WriteFile(broken, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if bad := check(named("w2")); bad != "" {
-		t.Errorf("%s was looked at again", bad)
-	}
-	if bad := check(first); bad != "dmz/w1" {
-		t.Errorf("a restart: %q has a problem", bad)
-	}
-	other := named("w3")
-	other.Node.Scripts = append(other.Node.Scripts, "misc/stats")
-	if bad := check(other); bad != "dmz/w3" {
-		t.Errorf("another kind: %q has a problem", bad)
-	}
-}
-
 func TestOverlap(t *testing.T) {
 	for _, tt := range []struct {
 		x, y string
