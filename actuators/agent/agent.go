@@ -25,6 +25,7 @@ type Agent struct {
 	events *eventLog
 	zeeks  *zeeks
 	probes *probes
+	parsed parsed
 	// brokers that run here.
 	brokers brokers
 	links   atomic.Pointer[links]

@@ -24,13 +24,18 @@ import (
 	"github.com/zeekrec/zeekrec/observed"
 )
 
+// probeNice is how nice a Zeek is that is only asked for its names: nodes have work to do.
+const probeNice = 10
+
 // checksAtOnce bounds how many programs a check runs beside the nodes.
 const checksAtOnce = 2
 
 // Check looks for what would keep resources from running here, before anything is stopped (decisions 16):
 // scripts that do not parse, interfaces that do not exist or are down, ports that others hold, a full
-// disk. The problems are sorted; the error is ctx's.
-func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Problem, error) {
+// disk. Unless something is disturbed for them, scripts of a kind of node that parsed before are not parsed again, since
+// the second that Zeek takes for that is half of what it takes to come up; should they have been broken in place since,
+// what is to start fails, and nothing else. The problems are sorted; the error is ctx's.
+func (a *Agent) Check(ctx context.Context, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
 	var problems []observed.Problem
 	add := func(key string, permanent bool, err error) {
 		if err != nil {
@@ -64,7 +69,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 			add(r.Key(), false, err)
 			continue // what its Zeek would say of that is misleading
 		}
-		facts, _, err := a.program(ctx, r)
+		facts, program, err := a.program(ctx, r)
 		if err != nil {
 			add(r.Key(), false, err)
 			continue
@@ -78,7 +83,10 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 			continue // it has no scripts
 		}
 		cmd = cmd.Check()
-		sort := r.Cluster + "\x00" + string(r.Role) + "\x00" + commandLine(cmd)
+		sort := fmt.Sprintf("%s\x00%s\x00%d %s\x00%s", r.Cluster, r.Role, program.Size, program.ModTime, commandLine(cmd))
+		if !disturbs && a.parsed.has(sort) {
+			continue
+		}
 		if groups[sort] == nil {
 			first[sort] = r.Key()
 		}
@@ -91,6 +99,9 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 	for sort, cmds := range groups {
 		todo.Go(func() error {
 			permanent, err := a.runApart(ctx, cmds[0], "", nil)
+			if err == nil {
+				a.parsed.add(sort)
+			}
 			if n := len(cmds) - 1; err != nil && n > 0 {
 				err = fmt.Errorf("%w\n(and %d more like it)", err, n)
 			}
@@ -110,6 +121,30 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 	return problems, nil
 }
 
+// parsed remembers what kinds of nodes had scripts that Zeek could parse.
+type parsed struct {
+	mu    sync.Mutex
+	kinds map[string]bool
+}
+
+// parsedKept bounds what is remembered; more are looked at again.
+const parsedKept = 64
+
+func (p *parsed) has(kind string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.kinds[kind]
+}
+
+func (p *parsed) add(kind string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.kinds == nil || len(p.kinds) >= parsedKept {
+		p.kinds = map[string]bool{}
+	}
+	p.kinds[kind] = true
+}
+
 // commandLine is what two nodes of one role have to have in common to be checked as one, of the launches of checks:
 // everything that is parsed, but not what is a node's own by nature.
 func commandLine(l launch.Launch) string {
@@ -126,7 +161,9 @@ func commandLine(l launch.Launch) string {
 	}
 	names := make([]string, 0, len(l.Files))
 	for n := range l.Files {
-		names = append(names, n)
+		if n != launch.LayoutScript { // who else is there makes no difference to a parser
+			names = append(names, n)
+		}
 	}
 	slices.Sort(names)
 	for _, n := range names {
@@ -174,7 +211,12 @@ func (a *Agent) runApart(ctx context.Context, l launch.Launch, product string, r
 		defer close(over)
 		go endWhenThere(made, over, cancel)
 	}
-	err = cmd.Run()
+	if err = cmd.Start(); err == nil {
+		if product != "" { // it may take its time
+			_ = unix.Setpriority(unix.PRIO_PROCESS, cmd.Process.Pid, probeNice)
+		}
+		err = cmd.Wait()
+	}
 	if product != "" {
 		if b, err := os.ReadFile(made); err == nil {
 			return false, read(b)

@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 func fakeZeek(args []string) {
 	mode := os.Getenv("FAKE")
 	if slices.Contains(args, "-a") {
-		if mode == "syntax" {
+		if _, err := os.Stat(mode); mode == "syntax" || err == nil { // the host's scripts are broken while there is such a file
 			fmt.Fprintln(os.Stderr, `error in /x/local.zeek, line 3: syntax error, at or near "}"`)
 			unix.Exit(1)
 		}

@@ -79,9 +79,9 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 		User:       s.User, CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles, Zeek: p.Zeek,
 	}
 	l.Files = map[string]string{
-		"cluster-layout.zeek": layoutScript(s.Layout),
-		"zeekrec-node.zeek":   nodeScript(r, v, l.QueueDir, p.NodeDir),
-		tuneFileName:          tuneScript,
+		LayoutScript:        layoutScript(s.Layout),
+		"zeekrec-node.zeek": nodeScript(r, v, l.QueueDir, p.NodeDir),
+		tuneFileName:        tuneScript,
 	}
 	if s.Membership == desired.MembershipLive {
 		l.Files["zeekrec-members.zeek"] = membersScript

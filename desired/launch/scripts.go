@@ -26,7 +26,10 @@ var nodeTypes = map[desired.Role]string{
 	desired.RoleProxy: "Cluster::PROXY", desired.RoleWorker: "Cluster::WORKER",
 }
 
-// layoutScript is cluster-layout.zeek. Cluster::Node has the fields node_type, ip, p and metrics_port
+// LayoutScript is the name of the file that says who is in the cluster: Zeek looks for it under that name.
+const LayoutScript = "cluster-layout.zeek"
+
+// layoutScript is the content of LayoutScript. Cluster::Node has the fields node_type, ip, p and metrics_port
 // that matter, and no interface (facts/zeromq.md §1.3; stating one is fatal).
 func layoutScript(l desired.Layout) string {
 	var b strings.Builder

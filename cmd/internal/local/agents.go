@@ -54,11 +54,11 @@ func (a *agents) Ask(ctx context.Context, instance, zeek string) error {
 }
 
 // Check hands the question on.
-func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
+func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
 	if err := a.mine(instance); err != nil {
 		return nil, err
 	}
-	return a.agent.Check(ctx, rs)
+	return a.agent.Check(ctx, rs, disturbs)
 }
 
 // CheckUpdate hands the question on.
