@@ -32,10 +32,10 @@ const checksAtOnce = 2
 
 // Check looks for what would keep resources from running here, before anything is stopped (decisions 16):
 // scripts that do not parse, interfaces that do not exist or are down, ports that others hold, a full
-// disk. Whoever does not run, and is like somebody whose scripts parsed before, is started without another look at them: it
-// stops nobody, and the second that Zeek takes to parse is half of what it takes to come up. The problems are sorted; the
-// error is ctx's.
-func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Problem, error) {
+// disk. Unless something is disturbed for them, scripts of a kind of node that parsed before are not parsed again, since
+// the second that Zeek takes for that is half of what it takes to come up; should they have been broken in place since,
+// what is to start fails, and nothing else. The problems are sorted; the error is ctx's.
+func (a *Agent) Check(ctx context.Context, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
 	var problems []observed.Problem
 	add := func(key string, permanent bool, err error) {
 		if err != nil {
@@ -84,7 +84,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 		}
 		cmd = cmd.Check()
 		sort := fmt.Sprintf("%s\x00%s\x00%d %s\x00%s", r.Cluster, r.Role, program.Size, program.ModTime, commandLine(cmd))
-		if a.parsed.has(sort) && !a.runs(r.Key()) {
+		if !disturbs && a.parsed.has(sort) {
 			continue
 		}
 		if groups[sort] == nil {
@@ -125,8 +125,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 	return problems, nil
 }
 
-// parsed remembers what kinds of nodes had scripts that Zeek could parse. Scripts of the host that are changed in place since are
-// seen when a node of that kind is to be restarted, and by the next zeekrec.
+// parsed remembers what kinds of nodes had scripts that Zeek could parse.
 type parsed struct {
 	mu    sync.Mutex
 	kinds map[string]bool
@@ -148,14 +147,6 @@ func (p *parsed) add(kind string) {
 		p.kinds = map[string]bool{}
 	}
 	p.kinds[kind] = true
-}
-
-// runs reports whether a resource has a process here.
-func (a *Agent) runs(key string) bool {
-	return slices.ContainsFunc(a.allUnits(), func(u *unit) bool {
-		v, ok := u.current()
-		return u.key == key && ok && v.PID != 0
-	})
 }
 
 // commandLine is what two nodes of one role have to have in common to be checked as one, of the launches of checks:

@@ -54,5 +54,5 @@ type Space struct {
 	Device uint64 `json:"-"`
 }
 
-// ErrBusy: another archiver works on the queue.
+// ErrBusy says that another archiver works on the queue.
 var ErrBusy = errors.New("another archiver works on it")

@@ -110,7 +110,7 @@ func (OS) Space(path string) (Space, error) {
 			err = unix.Statfs(path, &fsys)
 		}
 		if err == nil {
-			size := int64(fsys.Frsize)
+			size := int64(fsys.Frsize) //nolint:unconvert // 32 bits on some machines
 			return Space{Free: int64(fsys.Bavail) * size, Total: int64(fsys.Blocks) * size, Device: st.Dev}, nil
 		}
 		up := filepath.Dir(path)

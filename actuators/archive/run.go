@@ -135,7 +135,7 @@ func (a *Archiver) watchOnce(ctx context.Context, hints chan<- struct{}) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	if err := w.Add(a.queue); err != nil {
 		return err
 	}

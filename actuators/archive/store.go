@@ -235,7 +235,7 @@ func (p *parcel) compress(ctx context.Context, w io.Writer) (size int64, err err
 			}
 			size += int64(n)
 		}
-		if rerr == io.EOF {
+		if rerr == io.EOF { //nolint:errorlint // a Reader returns it as it is
 			p.content, p.hashed = content.Sum64(), true
 			return size, nil
 		}

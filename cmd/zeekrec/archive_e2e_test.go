@@ -19,7 +19,7 @@ func TestE2EArchive(t *testing.T) {
 	w := newWorks(t)
 	archive := func(lines string) string {
 		w.sections["zeekrec.archive"] = "interval = 3s\ndir = " + w.path("archive") + "\n" + lines
-		return w.draft.String()
+		return w.String()
 	}
 	archive("")
 	w.begin()
@@ -39,7 +39,7 @@ func TestE2EArchive(t *testing.T) {
 		w.archived(c.seen)
 	}
 	w.sections["zeekrec.archive"] = "interval = 4s\ndir = " + w.path("archive") + "\n"
-	w.change("another interval", "logger-1", w.draft.String())
+	w.change("another interval", "logger-1", w.String())
 	w.archived(".log.gz")
 	w.asOne(time.Now())
 	if ls := w.complaints(); len(ls) > 0 {

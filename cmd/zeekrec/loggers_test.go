@@ -17,23 +17,23 @@ func TestLoggersComeAndGo(t *testing.T) {
 	w.begin()
 
 	w.add("logger-2")
-	w.change("a logger more", "logger-2", w.draft.String())
+	w.change("a logger more", "logger-2", w.String())
 	now := time.Now()
 	w.asOne(now)
 	w.takes("logger-2")
 
 	w.remove("logger-1")
-	w.change("the first one leaves", "-logger-1", w.draft.String())
+	w.change("the first one leaves", "-logger-1", w.String())
 	w.asOne(time.Now())
 
 	w.remove("logger-2")
 	w.add("logger-3")
-	w.change("another one takes over", "-logger-2 logger-3", w.draft.String())
+	w.change("another one takes over", "-logger-2 logger-3", w.String())
 	w.asOne(time.Now())
 	w.takes("logger-3")
 
 	w.add("logger-1")
-	w.change("the first one is back", "logger-1", w.draft.String())
+	w.change("the first one is back", "logger-1", w.String())
 	w.asOne(time.Now())
 	if lines := w.complaints(); len(lines) > 0 {
 		t.Errorf("%q", lines)

@@ -32,26 +32,26 @@ type traffic struct {
 const packetsPerSecond = 2000
 
 // send begins, in the network of the rig.
-func (w *works) send(iface string) *traffic {
-	w.t.Helper()
+func (r *rig) send(iface string, perSecond float64) *traffic {
+	r.t.Helper()
 	fd := make(chan int, 1)
 	go func() {
 		// The thread ends with this goroutine, and nothing else sees that network.
 		runtime.LockOSThread()
-		s, err := packetSocket(w.netns, iface)
+		s, err := packetSocket(r.netns, iface)
 		if err != nil {
-			w.t.Error(err)
+			r.t.Error(err)
 			s = -1
 		}
 		fd <- s
 	}()
 	s := <-fd
 	if s < 0 {
-		w.t.FailNow()
+		r.t.FailNow()
 	}
 	tr := &traffic{stop: make(chan struct{}), done: make(chan error, 1)}
-	go func() { tr.done <- tr.run(s) }()
-	w.t.Cleanup(tr.end)
+	go func() { tr.done <- tr.run(s, perSecond) }()
+	r.t.Cleanup(tr.end)
 	return tr
 }
 
@@ -75,7 +75,7 @@ func packetSocket(netns, iface string) (int, error) {
 	return s, unix.Bind(s, &unix.SockaddrLinklayer{Ifindex: link.Index})
 }
 
-func (tr *traffic) run(s int) error {
+func (tr *traffic) run(s int, perSecond float64) error {
 	defer unix.Close(s)
 	frame := udpFrame()
 	began := time.Now()
@@ -87,7 +87,7 @@ func (tr *traffic) run(s int) error {
 			return nil
 		case <-tick.C:
 		}
-		due := int64(time.Since(began).Seconds() * packetsPerSecond)
+		due := int64(time.Since(began).Seconds() * perSecond)
 		for n := tr.sent.Load(); n < due; n++ {
 			binary.BigEndian.PutUint16(frame[34:], uint16(10000+n%64)) // 64 flows, by their source ports
 			if _, err := unix.Write(s, frame); err != nil {
@@ -177,7 +177,7 @@ func TestE2ELoss(t *testing.T) {
 	w.nodes["worker-3"]["interface"] = "af_packet::zr2"
 	w.nodes["worker-4"]["interface"] = "af_packet::zr2"
 	w.begin()
-	one, two := w.send("zp0"), w.send("zp2")
+	one, two := w.send("zp0", packetsPerSecond), w.send("zp2", packetsPerSecond)
 	w.eventually("packets arrive", waitLong, func() error {
 		for _, n := range []string{"worker-1", "worker-3", "worker-4"} {
 			if got, _ := w.captured(n); got < 1000 {
@@ -188,7 +188,7 @@ func TestE2ELoss(t *testing.T) {
 	})
 
 	w.nodes["worker-2"]["interface"] = "zr3"
-	w.change("the interface of worker-2", "worker-2", w.draft.String())
+	w.change("the interface of worker-2", "worker-2", w.String())
 
 	before := pids(w.settled(""))
 	restarts := w.whoIsDown("worker-3", "worker-4")
@@ -196,7 +196,7 @@ func TestE2ELoss(t *testing.T) {
 	w.nodes["worker-4"]["env"] = "A=1"
 	sent := two.sent.Load()
 	began := time.Now()
-	w.change("both of an interface", "worker-3 worker-4", w.draft.String())
+	w.change("both of an interface", "worker-3 worker-4", w.String())
 	took := time.Since(began)
 	during := two.sent.Load() - sent
 	if both := restarts(); both > 0 {

@@ -120,7 +120,7 @@ func tryTable(t *testing.T, backend string, results map[string]string) {
 	w := newWorks(t)
 	w.settings["backend"] = backend
 	w.confirms = true // that there is no logger
-	home := w.draft.clone()
+	home := w.clone()
 	w.begin()
 	for _, row := range tableRows {
 		want := row.zeromq
@@ -139,7 +139,7 @@ func tryTable(t *testing.T, backend string, results map[string]string) {
 			if row.before != nil {
 				row.before(w.draft)
 			}
-			w.goTo(w.draft.String())
+			w.goTo(w.String())
 			w.asOne(time.Now())
 			w.complaints()
 			switch {
@@ -149,7 +149,7 @@ func tryTable(t *testing.T, backend string, results map[string]string) {
 				w.known = []*regexp.Regexp{regexp.MustCompile(row.known)}
 			}
 			row.change(w.draft)
-			w.change(row.name, want, w.draft.String())
+			w.change(row.name, want, w.String())
 			began := time.Now()
 			w.asOne(began)
 			if ls := w.complaints(); len(ls) > 0 {

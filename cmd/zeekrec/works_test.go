@@ -150,7 +150,7 @@ func (w *works) script(name, content string) {
 // begin runs the draft, and returns when it works.
 func (w *works) begin() engine.ClusterStatus {
 	w.t.Helper()
-	w.save(w.draft.String())
+	w.save(w.String())
 	w.start()
 	c := w.settled("")
 	w.asOne(time.Now())

@@ -94,7 +94,7 @@ func parseConf(f ZeekConfFile) (*confHost, []desired.Diagnostic) {
 		line := strings.TrimSpace(raw)
 		indented := raw != "" && (raw[0] == ' ' || raw[0] == '\t')
 		switch {
-		case line == "" || line[0] == '#' && !(indented && last != ""):
+		case line == "" || line[0] == '#' && (!indented || last == ""):
 			continue
 		case line[0] == '[' && strings.HasSuffix(line, "]"):
 			if len(h.keys) > 0 && !sectioned {

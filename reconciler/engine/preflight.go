@@ -14,17 +14,20 @@ import (
 )
 
 // toCheck is what a preflight is about, by instance: what is to be started, what runs and is to be told options, and where
-// nodes that run are to see files of NAME/, which have to be there.
+// nodes that run are to see files of NAME/, which have to be there. A plan that stops or restarts anything, of whatever
+// host, disturbs.
 type toCheck struct {
 	start, update map[string][]desired.Resource
 	files         map[string]bool
+	disturbs      bool
 }
 
 // toCheckOf is what of a plan a rollout has not checked yet.
 func toCheckOf(plan *reconciler.ClusterPlan, r *rollout) toCheck {
-	c := toCheck{map[string][]desired.Resource{}, map[string][]desired.Resource{}, map[string]bool{}}
+	c := toCheck{start: map[string][]desired.Resource{}, update: map[string][]desired.Resource{}, files: map[string]bool{}}
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
+		c.disturbs = c.disturbs || a.Kind == desired.Stop || a.Kind == desired.Restart
 		if a.Target == nil {
 			continue
 		}
@@ -65,8 +68,7 @@ func (c *toCheck) each(f func(*desired.Resource)) {
 }
 
 // preflight reports whether what the plan starts and restarts has been checked where it will run, and the options that it
-// tells. It
-// begins the check where it has not, and deals with what one found: a revision that is itself at fault is
+// tells. It begins the check where it has not, and deals with what one found: a revision that is itself at fault is
 // quarantined with the parser's own words, before anything was disturbed; a host that may come right
 // by itself is waited for, as long as something runs that would be disturbed for it (decisions 16).
 func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Revision, plan reconciler.ClusterPlan, now time.Time) bool {
@@ -103,19 +105,18 @@ func (e *Engine) check(ctx context.Context, cluster string, todo toCheck, tree d
 				return nil, fmt.Errorf("cannot bring the files of %s to %s: %w", cluster, inst, err)
 			}
 		}
-		for _, c := range []struct {
-			check func(context.Context, string, []desired.Resource) ([]observed.Problem, error)
-			rs    []desired.Resource
-		}{{e.cfg.Agents.Check, todo.start[inst]}, {e.cfg.Agents.CheckUpdate, todo.update[inst]}} {
-			if len(c.rs) == 0 {
-				continue
-			}
-			ps, err := c.check(ctx, inst, c.rs)
-			if err != nil {
-				return nil, fmt.Errorf("cannot check on %s: %w", inst, err)
-			}
-			all = append(all, ps...)
+		var starts, updates []observed.Problem
+		var err error
+		if rs := todo.start[inst]; len(rs) > 0 {
+			starts, err = e.cfg.Agents.Check(ctx, inst, rs, todo.disturbs)
 		}
+		if rs := todo.update[inst]; err == nil && len(rs) > 0 {
+			updates, err = e.cfg.Agents.CheckUpdate(ctx, inst, rs)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot check on %s: %w", inst, err)
+		}
+		all = append(append(all, starts...), updates...)
 	}
 	return all, nil
 }

@@ -112,7 +112,7 @@ func (s *clientSettings) controller(at string) error {
 	if i := strings.LastIndexByte(at, ':'); i >= 0 && !strings.HasSuffix(at, "]") {
 		host, port = at[:i], at[i+1:]
 	}
-	if strings.Contains(host, ":") && !(strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")) {
+	if strings.Contains(host, ":") && (!strings.HasPrefix(host, "[") || !strings.HasSuffix(host, "]")) {
 		return fmt.Errorf("cannot understand %q: an IPv6 address is written in brackets, [::1]:2149", at)
 	}
 	if host != "" {

@@ -87,7 +87,7 @@ func (c *Controller) resources(s *engine.Status) []engine.ResourceStatus {
 			continue
 		}
 		for _, r := range s.Clusters[i].Resources {
-			if r.Type == string(desired.TypeNode) && !(r.Orphaned && r.PID == 0) {
+			if r.Type == string(desired.TypeNode) && (!r.Orphaned || r.PID != 0) {
 				out = append(out, r)
 			}
 		}

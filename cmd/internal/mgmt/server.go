@@ -83,9 +83,9 @@ func (s *Server) Serve(ctx context.Context, l *Listener) error {
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(inner) }()
 	<-ctx.Done()
-	err := errors.Join(l.Listener.Close(), <-accepting)
+	err := errors.Join(l.Close(), <-accepting)
 	_ = h.Close()
-	<-served
+	<-served //nolint:errcheck // that it was closed
 	return err
 }
 

@@ -19,6 +19,8 @@ type Value interface {
 }
 
 // The values. Records of Zeek are vectors of their fields, in order, with None for a field that is not set.
+//
+//nolint:revive // one comment for all of them
 type (
 	None     struct{}
 	Bool     bool
