@@ -118,6 +118,9 @@ func (u *unit) loop(ctx context.Context) {
 	u.answers.Store(u.hasAnswers())
 	u.tellMembers()
 	u.showFiles()
+	if u.last != nil && u.told != nil && (u.last.Live != nil || u.last.Resource.ID != u.told.Resource.ID) {
+		u.applyLive() // the last agent may have ended between recording an update and applying it
+	}
 	u.tune(ctx)
 	if u.first != "" {
 		t := u.first

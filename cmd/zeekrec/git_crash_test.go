@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,9 +21,13 @@ func TestGitKilled(t *testing.T) { gitKilled(t, []uint64{1, 2, 3}) }
 // TestGitE2EKilled is the same, a hundred times.
 func TestGitE2EKilled(t *testing.T) {
 	longGit(t)
+	first, err := strconv.ParseUint(cmp.Or(os.Getenv("ZEEKREC_SEED"), "100"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
 	seeds := make([]uint64, 100)
 	for i := range seeds {
-		seeds[i] = uint64(i + 100)
+		seeds[i] = first + uint64(i)
 	}
 	gitKilled(t, seeds)
 }
@@ -111,7 +117,8 @@ func gitKilled(t *testing.T, seeds []uint64) {
 		g.start()
 		after := g.seen(last)
 		if got := changed(before, pids(after)); got != named && got != "" {
-			t.Errorf("seed %d: disturbed %q, want %q", seed, got, named)
+			out, _ := g.zeekrec("history", "dmz", "--lines", "20")
+			t.Errorf("seed %d: disturbed %q, want %q\n%s", seed, got, named, out)
 		}
 		if got := len(g.marked()); got != len(after.Resources) {
 			t.Errorf("seed %d: %d processes, want %d", seed, got, len(after.Resources))

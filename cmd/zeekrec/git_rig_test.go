@@ -33,6 +33,7 @@ type gitRig struct {
 	files   map[string]string // in dmz/
 	all     string
 	pushes  int
+	told    int
 }
 
 func newGitRig(t *testing.T, bin, zeek string) *gitRig {
@@ -113,17 +114,26 @@ func (g *gitRig) push(text ...string) string {
 	return g.git("-C", w, "rev-parse", "HEAD")
 }
 
-// tell sends what GitHub sends.
+// forms are what GitHub, Gitea, GitLab and a hook of one's own send to prove that they know the secret, given the body's HMAC.
+var forms = []func(h http.Header, mac string){
+	func(h http.Header, mac string) { h.Set("X-Hub-Signature-256", "sha256="+mac) },
+	func(h http.Header, mac string) { h.Set("X-Gitea-Signature", mac) },
+	func(h http.Header, _ string) { h.Set("X-Gitlab-Token", hookSecret) },
+	func(h http.Header, _ string) { h.Set("Authorization", "Bearer "+hookSecret) },
+}
+
+// tell sends what forges send, each time in another one's form.
 func (g *gitRig) tell() {
 	g.t.Helper()
 	body := []byte(`{"ref": "refs/heads/main"}`)
 	m := hmac.New(sha256.New, []byte(hookSecret))
 	m.Write(body)
+	g.told++
 	req, err := http.NewRequestWithContext(g.t.Context(), http.MethodPost, "http://"+g.hook+"/hooks/git", bytes.NewReader(body))
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(m.Sum(nil)))
+	forms[g.told%len(forms)](req.Header, hex.EncodeToString(m.Sum(nil)))
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		g.t.Fatal(err)

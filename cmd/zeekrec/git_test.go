@@ -50,7 +50,68 @@ func TestGit(t *testing.T) {
 		g.timed(false)
 	})
 	t.Run("trouble", func(t *testing.T) { gitTrouble(t, newGitRig(t, bin, standin)) })
+	t.Run("rollback", func(t *testing.T) { gitRollback(t, newGitRig(t, bin, standin)) })
 	t.Run("signatures", func(t *testing.T) { gitSignatures(t, newGitRig(t, bin, standin)) })
+}
+
+// gitRollback: a cluster goes back to a commit and stays there whatever is pushed, says so, and follows again when it is resumed.
+func gitRollback(t *testing.T, g *gitRig) {
+	first := g.push()
+	g.start()
+	was := pids(g.seen(first))
+	who := g.swap()
+	second := g.push()
+	g.tell()
+	now := pids(g.seen(second))
+
+	pinned := func(commit string, reason ...string) engine.ClusterStatus {
+		t.Helper()
+		return g.cluster("it is pinned", waitLong, func(c engine.ClusterStatus) error {
+			for _, r := range append(reason, "pinned to revision "+c.Pinned) {
+				if c.Pinned == "" || !strings.Contains(c.Reason, r) {
+					return fmt.Errorf("pinned %q: %s", c.Pinned, c.Reason)
+				}
+			}
+			if c.Revision.Running != c.Pinned || !c.Healthy {
+				return fmt.Errorf("%s runs, of %s", c.Revision.Running, commit)
+			}
+			return nil
+		})
+	}
+	if out, code := g.zeekrec("rollback", "dmz@"+first[:9], "--reason", "drops since noon"); code != 0 {
+		t.Fatal(out)
+	}
+	back := pids(pinned(first, "drops since noon"))
+	if got := changed(now, back); got != who {
+		t.Errorf("going back disturbed %q, want %q", got, who)
+	}
+	out, _ := g.zeekrec("status")
+	if !strings.Contains(out, "pinned to revision") || !strings.Contains(out, "drops since noon") {
+		t.Errorf("the status does not say that it is pinned:\n%s", out)
+	}
+
+	g.workers["worker-2"] = "env = LATER=1\n"
+	third := g.push()
+	g.tell()
+	g.eventually("the third commit is read", waitLong, func() error {
+		s, err := g.status()
+		if err == nil && s.Source.Commit != third {
+			err = fmt.Errorf("commit %.7s", s.Source.Commit)
+		}
+		return err
+	})
+	if got := changed(back, pids(pinned(first))); got != "" {
+		t.Errorf("a push disturbed %q of a cluster that is pinned", got)
+	}
+	if out, code := g.zeekrec("resume", "dmz"); code != 0 {
+		t.Fatal(out)
+	}
+	if got := changed(back, pids(g.seen(third))); got != who+" worker-2" {
+		t.Errorf("following again disturbed %q", got)
+	}
+	if len(was) != len(back) || len(g.history(engine.KindPinned)) != 1 || len(g.history(engine.KindUnpinned)) != 1 {
+		t.Error("the history does not have the rollback and its end")
+	}
 }
 
 // gitTrouble: whatever is pushed, and whatever becomes of the repository, the cluster runs on, the status says why, and the next good

@@ -91,21 +91,28 @@ func (e *Engine) Suspend(ctx context.Context, scope, reason, by string, until ti
 	})
 }
 
-// Resume ends a suspension.
+// Resume ends a suspension; of a cluster that was rolled back it ends that, too, as Unpin does.
 func (e *Engine) Resume(ctx context.Context, scope, by string) error {
 	return e.journaled(ctx, func() ([]*Record, error) {
 		s, err := e.scope(scope)
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := e.state.Suspended[s]; !ok {
+		var rs []*Record
+		if _, ok := e.state.Suspended[s]; ok {
+			rs = append(rs, &Record{Kind: KindResumed, Scope: s, By: by})
+		}
+		if h := e.state.Clusters[s]; h != nil && h.Pin != nil {
+			rs = append(rs, &Record{Kind: KindUnpinned, Cluster: s, By: by})
+		}
+		if len(rs) == 0 {
 			text := "nothing is"
 			if len(e.state.Suspended) > 0 {
 				text = "what is: " + strings.Join(slices.Sorted(maps.Keys(e.state.Suspended)), ", ")
 			}
 			return nil, fmt.Errorf("cannot resume %s: that is not suspended; %s", strings.Replace(s, "*", "everything", 1), text)
 		}
-		return []*Record{{Kind: KindResumed, Scope: s, By: by}}, nil
+		return rs, nil
 	})
 }
 

@@ -20,6 +20,7 @@ type sourceView struct {
 	notes       []string
 	diagnostics []desired.Diagnostic
 	bad         map[string]time.Time // cluster whose newest file is not accepted -> since
+	later       map[string]bool      // clusters of whose newest file it is not known yet what it takes: Zeek is being asked
 }
 
 // observe takes what the source says. A failure changes nothing but the status; a snapshot leads to
@@ -53,6 +54,11 @@ func (e *Engine) observe(ctx context.Context, o Observation) {
 	if e.postpone(ctx, &in, time.Now()); len(in.later) > 0 {
 		e.pending = &o // once more, when there are answers
 	}
+	e.seen.later = maps.Clone(in.later)
+	maps.DeleteFunc(e.seen.later, func(name string, _ bool) bool {
+		n := e.state.look(name).Newest()
+		return n != nil && n.ID == in.files[name].Revision()
+	})
 	if !e.intake(ctx, o, in) {
 		e.pending = &o
 		e.intakeWait = min(max(time.Second, 2*e.intakeWait), time.Minute)

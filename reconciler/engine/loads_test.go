@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
@@ -191,6 +192,34 @@ func TestOneClusterWaitsAlone(t *testing.T) {
 		b.settle()
 		if s := b.status("dmz"); !s.Synced || !s.Healthy {
 			t.Errorf("dmz waits for ever: %+v", s)
+		}
+	})
+}
+
+// TestNotSyncedWhileZeekIsAsked: a commit counts before it is known what it takes; until then its cluster is not synced, and says so.
+func TestNotSyncedWhileZeekIsAsked(t *testing.T) {
+	run(t, func(b *bench) {
+		push := func(text string) {
+			o := observation(map[string]string{"dmz": "manager worker-1"})
+			o.Snapshot.Files[0].Tree = desired.Tree{"local.zeek": {Data: []byte(text)}}
+			b.obs <- o
+		}
+		push("1")
+		b.settle()
+		if s := b.status("dmz"); !s.Synced {
+			t.Fatalf("%+v", s)
+		}
+		answer := make(chan struct{})
+		b.hosts.behave(func() { b.hosts.loadsWait = answer })
+		push("2")
+		synctest.Wait()
+		if s := b.status("dmz"); s.Synced || s.Reason != "Zeek is asked what the newest revision takes" {
+			t.Errorf("synced %t: %q", s.Synced, s.Reason)
+		}
+		close(answer)
+		b.settle()
+		if s := b.status("dmz"); !s.Synced || s.Reason != "" {
+			t.Errorf("afterwards: synced %t: %q", s.Synced, s.Reason)
 		}
 	})
 }

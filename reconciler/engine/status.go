@@ -211,7 +211,7 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	c.Revision.Running = h.Good
 	plan, planned := e.plans[name]
 	c.Synced = planned && target != nil && target.ID == c.Revision.Wanted && len(plan.Actions) == 0 && len(plan.Waiting) == 0 &&
-		h.Good == target.ID && w.rollout == nil && e.seen.bad[name].IsZero()
+		h.Good == target.ID && w.rollout == nil && e.seen.bad[name].IsZero() && !e.seen.later[name]
 
 	for _, scope := range e.scopesOf(name) {
 		if s, ok := e.state.Suspended[scope]; ok {
@@ -233,6 +233,9 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 		c.Reason = w.blocked
 	}
 	c.Reason = cmpOr(w.reluctant(v, e.timings.Stop), c.Reason)
+	if e.seen.later[name] && c.Reason == "" {
+		c.Reason = "Zeek is asked what the newest revision takes"
+	}
 	if target != nil && w.rollout == nil && h.failed(target.ID) {
 		c.Reason = "its rollout failed: " + h.Last.Reason
 	}

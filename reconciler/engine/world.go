@@ -193,7 +193,7 @@ func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate
 		rs := out.Resources[name]
 		rev := old.files[name].Revision()
 		w.State.Clusters[name] = &History{
-			Revisions: []Revision{{ID: rev, Resources: placements(rs), PruneGuard: old.good[name].Settings.PruneGuard, Loads: loads[name]}},
+			Revisions: []Revision{{ID: rev, Resources: placements(rs), PruneGuard: old.good[name].Settings.PruneGuard, Loads: loads[name], Assignment: out.Assignment.Of(name)}},
 			Good:      rev, Known: placements(rs),
 		}
 		for i := range rs {

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,6 +67,33 @@ func TestUnchangedIsTheSame(t *testing.T) {
 	o.commit(map[string]string{"dmz.cfg": dmz + "\n"})
 	if n := l.good(t); n == s || n.Commit.Base != base || !n.Commit.Descends || len(n.Commit.Passed) != 0 {
 		t.Errorf("after a push: %+v", n.Commit)
+	}
+}
+
+// TestOneQuestion: an unchanged repository is asked once, for its refs, and nothing is fetched; a change takes one request more.
+func TestOneQuestion(t *testing.T) {
+	o := newOrigin(t)
+	o.commit(map[string]string{"dmz.cfg": dmz})
+	backend := o.serve().Config.Handler
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.RequestURI())
+		backend.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	const refs, pack = "GET /zeek.git/info/refs?service=git-upload-pack", "POST /zeek.git/git-upload-pack"
+	l := follow(t, s.URL+"/zeek.git", Options{})
+	for _, want := range [][]string{{refs, pack}, {refs}, {refs}} {
+		asked = nil
+		l.good(t)
+		if !slices.Equal(asked, want) {
+			t.Errorf("it was asked %q, want %q", asked, want)
+		}
+	}
+	o.commit(map[string]string{"dmz.cfg": dmz + "\n"})
+	asked = nil
+	if l.good(t); !slices.Equal(asked, []string{refs, pack}) {
+		t.Errorf("after a push it was asked %q", asked)
 	}
 }
 
