@@ -1,14 +1,20 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/zeekrec/zeekrec/reconciler/engine"
+	"github.com/zeekrec/zeekrec/reconciler/engine/news"
 )
 
 // TestGit: a push of one worker's interface restarts that worker, and nothing else, over each transport.
@@ -50,8 +56,84 @@ func TestGit(t *testing.T) {
 		g.timed(false)
 	})
 	t.Run("trouble", func(t *testing.T) { gitTrouble(t, newGitRig(t, bin, standin)) })
+	t.Run("revert", func(t *testing.T) { gitRevert(t, newGitRig(t, bin, standin)) })
 	t.Run("rollback", func(t *testing.T) { gitRollback(t, newGitRig(t, bin, standin)) })
 	t.Run("signatures", func(t *testing.T) { gitSignatures(t, newGitRig(t, bin, standin)) })
+}
+
+// gitRevert: a commit with which a worker crashes is gone back from and quarantined until a new one comes; who asked for it is told all
+// of that by POST, and of a crash that nobody asked for.
+func gitRevert(t *testing.T, g *gitRig) {
+	var told sync.Map // kind -> text
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var n news.News
+		if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
+			t.Error(err)
+		}
+		told.Store(string(n.Kind), n.Text)
+	}))
+	defer s.Close()
+	g.write("hooks.ini", "[chat]\nurl = "+s.URL+"\n")
+	g.more = append(g.more, "--hooks", g.path("hooks.ini"))
+	hears := func(kind string, words ...string) {
+		t.Helper()
+		g.eventually("news of "+kind, waitLong, func() error {
+			text, _ := told.Load(kind)
+			for _, w := range words {
+				if got, _ := text.(string); !strings.Contains(got, w) {
+					return fmt.Errorf("it says %q", got)
+				}
+			}
+			return nil
+		})
+	}
+
+	good := g.push()
+	g.start()
+	before := pids(g.seen(good))
+	hears("success", "dmz")
+
+	g.workers["worker-2"] = "env = ZEEK_STANDIN_CRASH=1\n"
+	bad := g.push()
+	g.tell()
+	c := g.cluster("it is gone back from", waitLong, func(c engine.ClusterStatus) error {
+		if c.Quarantined == "" || !c.Healthy || c.Rollout != nil {
+			return fmt.Errorf("quarantined %q, healthy %t: %s", c.Quarantined, c.Healthy, c.Reason)
+		}
+		return nil
+	})
+	if got := changed(before, pids(c)); got != "worker-2" {
+		t.Errorf("disturbed %q", got)
+	}
+	if !strings.Contains(c.Reason, "is quarantined") || c.Revision.Wanted != c.Quarantined {
+		t.Errorf("it says %q of %+v", c.Reason, c.Revision)
+	}
+	if out, _ := g.zeekrec("history"); !strings.Contains(out, bad[:12]) {
+		t.Errorf("the history does not name the commit:\n%s", out)
+	}
+	hears("failure", "worker-2", bad[:12])
+	hears("rollback", "dmz")
+
+	g.tell() // the same commit: it is not tried again
+	g.workers["worker-2"] = "env = MENDED=1\n"
+	good = g.push()
+	g.tell()
+	now := g.seen(good)
+	if got := changed(before, pids(now)); got != "worker-2" {
+		t.Errorf("the new commit disturbed %q", got)
+	}
+	var outcomes []string
+	for _, r := range g.history(engine.KindOutcome) {
+		outcomes = append(outcomes, string(r.Outcome))
+	}
+	if got := strings.Join(outcomes, " "); got != "Succeeded Failed RolledBack Succeeded" {
+		t.Errorf("the rollouts ended as %s", got)
+	}
+
+	if err := syscall.Kill(pids(now)["worker-1"], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	hears("drift", "worker-1")
 }
 
 // gitRollback: a cluster goes back to a commit and stays there whatever is pushed, says so, and follows again when it is resumed.
@@ -102,6 +184,9 @@ func gitRollback(t *testing.T, g *gitRig) {
 	})
 	if got := changed(back, pids(pinned(first))); got != "" {
 		t.Errorf("a push disturbed %q of a cluster that is pinned", got)
+	}
+	if out, _ := g.zeekrec("plan"); !strings.Contains(out, "paused: pinned to revision") || !strings.Contains(out, "drops since noon, until zeekrec unpin dmz") {
+		t.Errorf("the plan does not say that it is pinned:\n%s", out)
 	}
 	if out, code := g.zeekrec("resume", "dmz"); code != 0 {
 		t.Fatal(out)

@@ -268,6 +268,7 @@ func (e *Engine) Plan(ctx context.Context) (*reconciler.Plan, error) {
 		var cs []reconciler.ClusterPlan
 		for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
 			if cp, ok := e.planOf(ctx, name); ok {
+				cp.Paused = e.state.paused(name)
 				cs = append(cs, cp)
 			}
 		}

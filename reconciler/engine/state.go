@@ -79,6 +79,28 @@ type Pin struct {
 	At       time.Time `json:"at"`
 }
 
+func (p *Pin) text() string {
+	t := "pinned to revision " + p.Revision + " by " + p.By
+	if p.Reason != "" {
+		t += ": " + p.Reason
+	}
+	return t
+}
+
+// paused is why no revision of a cluster is rolled out, whatever it is, in words: a pin or a suspension; empty for neither.
+func (s *State) paused(cluster string) string {
+	if h := s.Clusters[cluster]; h != nil && h.Pin != nil {
+		return h.Pin.text() + ", until zeekrec unpin " + cluster
+	}
+	if x, ok := s.Suspended[cluster]; ok {
+		return suspensionText(x) + ", until zeekrec resume " + cluster
+	}
+	if x, ok := s.Suspended["*"]; ok {
+		return "everything is " + suspensionText(x) + ", until zeekrec resume"
+	}
+	return ""
+}
+
 // Suspension of acting, or a hold.
 type Suspension struct {
 	By     string    `json:"by,omitempty"`

@@ -244,7 +244,7 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	}
 	if h.Pin != nil {
 		c.Pinned = h.Pin.Revision
-		c.Reason = "pinned to revision " + h.Pin.Revision + " by " + h.Pin.By
+		c.Reason = h.Pin.text()
 	}
 	if why, bad := h.Quarantined[c.Revision.Wanted]; bad {
 		c.Quarantined = c.Revision.Wanted

@@ -95,6 +95,7 @@ func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate V
 		want := out.Resources[name]
 		p := reconciler.Diff(v.input(name, in.files[name].Revision(), want, in.good[name].Settings.MaxUnavailable))
 		p.Held = holdOf(w.State.Clusters[name], want, false)
+		p.Paused = w.State.paused(name)
 		if w.Note != "" {
 			p.Waiting = append(p.Waiting, dead(v, want)...)
 		}

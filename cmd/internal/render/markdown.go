@@ -15,7 +15,7 @@ func PlanMarkdown(p *reconciler.Plan) string {
 	b.WriteString("### zeekrec plan\n\n")
 	fmt.Fprintf(&b, "**%s**\n", strings.TrimSpace(planSummary(p, Options{})))
 	for i := range p.Clusters {
-		if c := &p.Clusters[i]; len(c.Actions)+len(c.Waiting)+len(c.Orphaned) > 0 || c.Held != nil {
+		if c := &p.Clusters[i]; len(c.Actions)+len(c.Waiting)+len(c.Orphaned) > 0 || c.Held != nil || c.Paused != "" {
 			markdownCluster(&b, c)
 		}
 	}
@@ -51,6 +51,9 @@ func markdownCluster(b *strings.Builder, c *reconciler.ClusterPlan) {
 	fmt.Fprintf(b, "\n#### %s\n", markdownCell(c.Name))
 	if c.Held != nil {
 		fmt.Fprintf(b, "\n> **Held:** %s. Nothing of this is done before `zeekrec apply --confirm %s@%s`.\n", markdownCell(c.Held.Reason), c.Name, c.Revision.To)
+	}
+	if c.Paused != "" {
+		fmt.Fprintf(b, "\n> **Paused:** %s.\n", markdownCell(c.Paused))
 	}
 	if len(c.Actions) > 0 {
 		b.WriteString("\n| wave | action | node | role | why |\n| ---: | --- | --- | --- | --- |\n")
