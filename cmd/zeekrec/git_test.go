@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -47,6 +48,13 @@ func TestGit(t *testing.T) {
 		action, restarted := g.timed(true)
 		t.Logf("from the webhook to the rollout: %s, to the worker's new process: %s", action, restarted)
 	})
+	t.Run("content", func(t *testing.T) {
+		zeek, ok := realZeek()
+		if !ok {
+			t.Skip("needs a real Zeek on the PATH or in /opt/zeek/bin")
+		}
+		gitContent(t, newGitRig(t, bin, zeek))
+	})
 	t.Run("poll", func(t *testing.T) {
 		g := newGitRig(t, bin, standin)
 		g.more = append(g.more, "--git-poll", "1s")
@@ -59,6 +67,89 @@ func TestGit(t *testing.T) {
 	t.Run("revert", func(t *testing.T) { gitRevert(t, newGitRig(t, bin, standin)) })
 	t.Run("rollback", func(t *testing.T) { gitRollback(t, newGitRig(t, bin, standin)) })
 	t.Run("signatures", func(t *testing.T) { gitSignatures(t, newGitRig(t, bin, standin)) })
+}
+
+// siteScripts of NAME/: what all nodes load, what workers load, and two files that are read while nodes run.
+var siteScripts = map[string]string{
+	"local.zeek": `@load ./shared
+@if ( Cluster::local_node_type() == Cluster::WORKER )
+@load ./workers
+@endif
+`,
+	"shared.zeek": `module Site;
+export {
+	option greeting = "none";
+	option limit = 1;
+	global seen: table[string] of string = table();
+	global version = "1";
+}
+type Key: record { k: string; };
+type Value: record { v: string; };
+redef Config::config_files += { @DIR + "/site.conf" };
+event zeek_init()
+	{
+	Input::add_table([$source=@DIR + "/seen.dat", $name="seen", $idx=Key, $val=Value, $destination=seen, $want_record=F, $mode=Input::REREAD]);
+	}
+`,
+	"workers.zeek": "module Workers;\nexport { global version = \"1\"; }\n",
+	"seen.dat":     "#fields\tk\tv\na\t1\n",
+	"site.conf":    "Site::greeting hello\n",
+}
+
+// gitContent: with real Zeek, what a push changes in NAME/ restarts those that load it, as Zeek itself says, and data reach all nodes while
+// they run; so do options.
+func gitContent(t *testing.T, g *gitRig) {
+	g.files = maps.Clone(siteScripts)
+	commit := g.push()
+	g.start()
+	last := pids(g.seen(commit))
+	has := func(nodes int, id, want string) {
+		t.Helper()
+		g.eventually(fmt.Sprintf("%d nodes have %s = %s", nodes, id, want), waitLong, func() error {
+			v, n, err := g.values(id)
+			v = strings.Join(strings.Fields(v), "")
+			if err == nil && (v != want || n != nodes) {
+				err = fmt.Errorf("%d nodes have %s", n, v)
+			}
+			return err
+		})
+	}
+	has(5, "Site::greeting", `"hello"`)
+	has(5, "Site::seen", `{"a":"1"}`)
+	for _, x := range []struct {
+		what, restarted string
+		change          func()
+		has             func()
+	}{
+		{"data", "", func() { g.files["seen.dat"] = "#fields\tk\tv\na\t2\n" }, func() { has(5, "Site::seen", `{"a":"2"}`) }},
+		{"a file of the Config framework", "", func() { g.files["site.conf"] = "Site::greeting howdy\nSite::limit 7\n" }, func() {
+			has(5, "Site::greeting", `"howdy"`)
+			has(5, "Site::limit", "7")
+		}},
+		{"[zeekrec.options]", "", func() { g.all += "\n[zeekrec.options]\nSite::limit = 9\n" }, func() { has(5, "Site::limit", "9") }},
+		{"a script that nobody loads", "", func() { g.files["unused.zeek"] = "this is no Zeek script\n" }, func() {}},
+		{"a script of the workers", "worker-1 worker-2", func() {
+			g.files["workers.zeek"] = strings.Replace(siteScripts["workers.zeek"], "1", "2", 1)
+		}, func() {
+			out, _ := g.zeekrec("get-id-value", "Workers::version", "worker-1", "worker-2")
+			if strings.Count(out, `"2"`) != 2 {
+				t.Errorf("the workers say %s", out)
+			}
+		}},
+		{"a script of all", "logger-1 manager proxy-1 worker-1 worker-2", func() {
+			g.files["shared.zeek"] = strings.Replace(siteScripts["shared.zeek"], `version = "1"`, `version = "2"`, 1)
+		}, func() { has(5, "Site::version", `"2"`) }},
+	} {
+		x.change()
+		commit := g.push()
+		g.tell()
+		now := pids(g.seen(commit))
+		if got := changed(last, now); got != x.restarted {
+			t.Errorf("%s: restarted %q, want %q", x.what, got, x.restarted)
+		}
+		last = now
+		x.has()
+	}
 }
 
 // gitRevert: a commit with which a worker crashes is gone back from and quarantined until a new one comes; who asked for it is told all
