@@ -399,10 +399,10 @@ func gitTrouble(t *testing.T, g *gitRig) {
 	const news = "success failure failure held success success failure held"
 	g.eventually("hooks are told", waitLong, func() error {
 		b, err := os.ReadFile(g.path("news"))
-		if got := strings.Join(strings.Fields(string(b)), " "); got != news {
-			return fmt.Errorf("they were told %q (%v), want %q", got, err, news)
+		if got := strings.Join(strings.Fields(string(b)), " "); err == nil && got != news {
+			err = fmt.Errorf("they were told %q, want %q", got, news)
 		}
-		return nil
+		return err
 	})
 }
 

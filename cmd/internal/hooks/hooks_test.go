@@ -46,7 +46,7 @@ func TestReadFile(t *testing.T) {
 		"[a]\n":                                    "neither command nor url",
 		"[a]\nurl = ftp://secret@x\n":              "none of http or https",
 		"[a]\ncommand = page\n":                    "no absolute path",
-		"[a]\ncommand = /page\non = sucess\n":      `no news of kind "sucess"`,
+		"[a]\ncommand = /page\non = luck\n":        `no news of kind "luck"`,
 		"[a]\ncommand = /page\non =\n":             "on names nothing",
 		"[a]\ncommand = /page\nurls = https://x\n": `no key "urls"`,
 		"[a]\ncommand = /page\nurl = https://x\n":  "both command and url",

@@ -36,7 +36,7 @@ type repository struct {
 }
 
 func (r *repository) close() {
-	_ = r.Storage.Close()
+	_ = r.Close()
 	if r.dir != "" {
 		_ = os.RemoveAll(r.dir)
 	}
@@ -108,7 +108,7 @@ func (l *looker) fetch(ctx context.Context, c *conversation, want plumbing.Hash,
 	if err != nil {
 		return nil, err
 	}
-	defer res.Close()
+	defer func() { _ = res.Close() }()
 	if err := l.download(pack, demuxed(req, res)); err != nil {
 		return nil, err
 	}

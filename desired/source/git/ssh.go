@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
@@ -25,6 +26,7 @@ import (
 type sshSession struct {
 	conn   net.Conn
 	client *ssh.Client
+	run    *ssh.Session
 	in     io.WriteCloser
 	out    io.Reader
 	said   *lastWords // stderr
@@ -65,7 +67,7 @@ func (l *looker) dialSSH(ctx context.Context) (_ transport.UploadPackSession, er
 	if err != nil {
 		return nil, err
 	}
-	run.Stderr = s.said
+	s.run, run.Stderr = run, s.said
 	if s.in, err = run.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -155,6 +157,9 @@ func (s *sshSession) AdvertisedReferencesContext(context.Context) (*packp.AdvRef
 	}
 	ar := packp.NewAdvRefs()
 	err := ar.Decode(io.LimitReader(s.out, maxRefs))
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, packp.ErrEmptyInput) {
+		_ = s.run.Wait() // it ends, and has said why by then
+	}
 	if said := s.said.String(); err != nil && said != "" {
 		if strings.Contains(said, "not appear to be a git repository") || strings.Contains(strings.ToLower(said), "not found") {
 			return nil, fmt.Errorf("%w: %s", transport.ErrRepositoryNotFound, said)
@@ -201,11 +206,20 @@ func (s *sshSession) Close() error {
 }
 
 // lastWords keeps the beginning of what a server says on stderr.
-type lastWords struct{ b bytes.Buffer }
+type lastWords struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
 
 func (w *lastWords) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.b.Write(p[:min(len(p), max(0, 1000-w.b.Len()))])
 	return len(p), nil
 }
 
-func (w *lastWords) String() string { return oneLine(w.b.String()) }
+func (w *lastWords) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return oneLine(w.b.String())
+}

@@ -3,6 +3,7 @@ package git
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -141,7 +142,7 @@ func TestSilentServer(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, _, err := follow(t, url, o).look(ctx, time.Now()); err != context.Canceled {
+		if _, _, err := follow(t, url, o).look(ctx, time.Now()); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled: %v", err)
 		}
 	}

@@ -85,18 +85,18 @@ func (s Signers) checkSSH(message io.Reader, signature string, at time.Time) (st
 	if err != nil {
 		return "", fmt.Errorf("the allowed signers in %s cannot be used: %w", s.AllowedSigners, err)
 	}
-	print := ssh.FingerprintSHA256(sig.PublicKey)
+	fingerprint := ssh.FingerprintSHA256(sig.PublicKey)
 	// git signs with this hash; the other is OpenSSH's own choice of old.
 	if err := sshsig.Verify(message, sig, sig.PublicKey, sig.HashAlgorithm, "git"); err != nil {
-		return "", fmt.Errorf("its SSH signature by %s is not good: %w", print, err)
+		return "", fmt.Errorf("its SSH signature by %s is not good: %w", fingerprint, err)
 	}
-	why := fmt.Sprintf("it is signed by the SSH key %s, which is not among the allowed signers", print)
+	why := fmt.Sprintf("it is signed by the SSH key %s, which is not among the allowed signers", fingerprint)
 	for _, a := range all {
 		if !bytes.Equal(a.key.Marshal(), sig.PublicKey.Marshal()) {
 			continue
 		}
 		if why = a.unfit(at); why == "" {
-			return a.principals + " (SSH " + print + ")", nil
+			return a.principals + " (SSH " + fingerprint + ")", nil
 		}
 	}
 	return "", errors.New(why)
