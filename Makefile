@@ -10,7 +10,7 @@ PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/... ./testdata/arch
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 DEMO_STATE ?= $(CURDIR)/$(BIN)/demo-state
 
-.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive lint e2e acceptance table arrows clean
+.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive lint e2e e2e-git acceptance table arrows clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ e2e: build standin ## the long proof, but for the table: with a real Zeek where 
 
 table: ## try every row of the table of minimal restarts with Zeek, and write desired/MINIMAL.md
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 40m -v -run 'TestE2ETable' ./cmd/zeekrec -update-table
+
+e2e-git: ## the long proof of the Git source: 500 pushes, kill -9 a hundred times, 2 GB in a repository
+	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 60m -v -run 'TestGitE2E' ./cmd/zeekrec
 
 acceptance: build ## Zeek's own test suite of the management framework, SUITE=folder, TESTS="NAME…" (testdata/clustersuite)
 	testdata/clustersuite/run $(BIN) $(SUITE) $(TESTS)

@@ -62,6 +62,8 @@ type Cluster struct {
 	// Files is the hash of everything in NAME/ alone; empty when there is no such folder
 	// or nothing in it.
 	Files string
+	// Loaded is, by node, the hash of what it loads of NAME/ (Tree.Loaded). Who is not in it is taken to load all.
+	Loaded map[string]string
 	// HasLocal says that NAME/local.zeek exists.
 	HasLocal bool
 

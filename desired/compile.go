@@ -219,7 +219,7 @@ func (k *compiler) node(c *Cluster, n *Node, layout Layout, local bool) *NodeSpe
 	s := &c.Settings
 	spec := &NodeSpec{
 		Zeek: s.Zeek, Backend: s.Backend, Layout: layout, Interface: n.Interface, Env: n.Env, User: s.User,
-		LocalNets: s.LocalNets, Options: s.Options, Files: c.Files, ZeekUpgrade: s.ZeekUpgrade,
+		LocalNets: s.LocalNets, Options: s.Options, Files: c.Files, Loaded: c.Loaded[n.Name], ZeekUpgrade: s.ZeekUpgrade,
 		Args: append(slices.Clone(s.Args), n.Args...),
 	}
 	if spec.ZeekUpgrade == "manual" {

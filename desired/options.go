@@ -30,12 +30,16 @@ type ZeekNames struct {
 }
 
 // NamesKey is the same for nodes whose scripts have the same names: same program (z is what it says of itself), same
-// scripts, same conditions that scripts go by.
+// scripts, same conditions that scripts go by. Of NAME/ only what is loaded counts, where that is known.
 func NamesKey(r *Resource, z ZeekFacts) string {
 	s := r.Node
+	files := s.Files
+	if s.Loaded != "" {
+		files = s.Loaded
+	}
 	h := xxhash.New()
 	field := func(vs ...string) { fmt.Fprintf(h, "%q\n", vs) }
-	field(z.Path, z.Version, z.ZeekPath, string(s.Backend), string(r.Role), string(s.Membership), s.BrokerMode, s.User, s.Files)
+	field(z.Path, z.Version, z.ZeekPath, string(s.Backend), string(r.Role), string(s.Membership), s.BrokerMode, s.User, files)
 	field(fmt.Sprint(s.Layout.ManagerIsLogger, s.FanoutID != 0))
 	field(s.Scripts...)
 	field(s.Args...)

@@ -64,7 +64,7 @@ func table() []use {
 		{"scripts", nil, "", Equal, func(in *nodeInput) []string { return in.spec.Scripts }, "loaded at start"},
 		{"args", nil, "", Equal, func(in *nodeInput) []string { return in.spec.Args }, "command line"},
 		{"env", nil, "", Equal, func(in *nodeInput) []string { return envValues(in.spec.Env) }, "environment"},
-		{"files", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.Files) }, "NAME/ is on ZEEKPATH and read at start"},
+		{"files", nil, "", Equal, loadedFiles, "scripts and signatures of NAME/ are read at start"},
 		{PartOptions, nil, "", Tune, func(in *nodeInput) []string { return optionValues(in.spec.Options) }, "a redef, evaluated at start; what Zeek calls an option is also set while it runs, by zeekrec-tune.zeek"},
 		{"local_nets", nil, "", Equal, func(in *nodeInput) []string { return in.spec.LocalNets }, "redef is evaluated at start"},
 		{"user", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.User) }, "set before exec"},
@@ -143,6 +143,7 @@ func table() []use {
 		}, "high-water marks are constants"},
 
 		// What is changed while it runs.
+		{"data", nil, "", Live, otherFiles, "files of NAME/ that scripts read while they run, at a path that stays"},
 		{"layout", nil, "", Live, func(in *nodeInput) []string { return in.peer.layoutValue }, "cluster-layout.zeek of the next start"},
 		{"cpus", nil, "", Live, func(in *nodeInput) []string { return ints(in.spec.CPUs) }, "sched_setaffinity per thread"},
 		{"nice", nil, "", Live, func(in *nodeInput) []string { return number(in.spec.Nice) }, "setpriority per thread"},
@@ -150,6 +151,25 @@ func table() []use {
 		{"zeek_upgrade", nil, "", Live, func(in *nodeInput) []string { return nonEmpty(in.spec.ZeekUpgrade) }, "zeekrec's own"},
 		{"restart_hung", nil, BackendZeroMQ, Live, func(in *nodeInput) []string { return patience(in.spec.HungSeconds) }, "zeekrec's own"},
 	}
+}
+
+// loadedFiles are those of NAME/ whose change is a restart: what the node loads, or all where that is not known.
+func loadedFiles(in *nodeInput) []string {
+	switch in.spec.Loaded {
+	case "":
+		return nonEmpty(in.spec.Files)
+	case LoadedNothing:
+		return nil
+	}
+	return []string{in.spec.Loaded}
+}
+
+// otherFiles stand for all of NAME/ where it is known what of it is loaded.
+func otherFiles(in *nodeInput) []string {
+	if in.spec.Loaded == "" {
+		return nil
+	}
+	return nonEmpty(in.spec.Files)
 }
 
 // told are values that nodes learn by the table that they follow (live), or only by their start.

@@ -143,8 +143,10 @@ type NodeSpec struct {
 	RotationSeconds int    `json:"rotation_seconds,omitempty"`
 	TZ              string `json:"tz,omitempty"`
 
-	// Files is the hash of NAME/ (see Tree); empty for none.
-	Files string `json:"files,omitempty"`
+	// Files is the hash of NAME/ (see Tree); empty for none. Loaded is the hash of what it loads of that at its start
+	// (Tree.Loaded), LoadedNothing where that is nothing; empty: not known, so all of NAME/ counts.
+	Files  string `json:"files,omitempty"`
+	Loaded string `json:"loaded,omitempty"`
 
 	CPUs      []int  `json:"cpus,omitempty"`
 	Nice      int    `json:"nice,omitempty"`

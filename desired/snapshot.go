@@ -13,8 +13,8 @@ import (
 type Snapshot struct {
 	// URL of the source, without credentials.
 	URL string
-	// Commit of a Git source; empty for a folder.
-	Commit string
+	// Commit of a Git source; nil for a folder.
+	Commit *Commit
 	At     time.Time
 	// Files, sorted by name: one for each NAME.cfg.
 	Files []ClusterFile
@@ -46,9 +46,17 @@ func (s *Snapshot) Same(o *Snapshot) bool {
 	if s == nil || o == nil {
 		return s == o
 	}
-	return s.URL == o.URL && s.Commit == o.Commit && slices.EqualFunc(s.Files, o.Files, func(a, b ClusterFile) bool {
+	return s.URL == o.URL && s.CommitID() == o.CommitID() && slices.EqualFunc(s.Files, o.Files, func(a, b ClusterFile) bool {
 		return a.Name == b.Name && a.File == b.File && errText(a.Err) == errText(b.Err) && a.Revision() == b.Revision()
 	})
+}
+
+// CommitID is the commit's; empty for a folder.
+func (s *Snapshot) CommitID() string {
+	if s.Commit == nil {
+		return ""
+	}
+	return s.Commit.ID
 }
 
 // Find returns the file of a cluster.

@@ -31,6 +31,8 @@ type ClusterPlan struct {
 	Waiting []Waiting `json:"waiting,omitempty"`
 	// Held is set where a guard stops the whole revision. Diff leaves it nil: see Guard.
 	Held *Hold `json:"held,omitempty"`
+	// Paused is why nothing of it is done for now, in words: somebody rolled the cluster back, or suspended it. Diff leaves it empty.
+	Paused string `json:"paused,omitempty"`
 	// Basis stands for all that the plan was computed from, so that a saved plan is known to be stale.
 	Basis string `json:"basis"`
 	// Limits is how many nodes of a role may be unavailable through restarts.

@@ -98,7 +98,11 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource, disturbs bool)
 	todo.SetLimit(checksAtOnce)
 	for sort, cmds := range groups {
 		todo.Go(func() error {
-			permanent, err := a.runApart(ctx, cmds[0], "", nil)
+			permanent := false
+			run, err := a.runApart(ctx, cmds[0], "", nil)
+			if err == nil {
+				permanent, err = run.verdict(cmds[0])
+			}
 			if err == nil {
 				a.parsed.add(sort)
 			}
@@ -179,33 +183,148 @@ func commandLine(l launch.Launch) string {
 	return strings.Join(parts, "\x00")
 }
 
-// runApart runs the launch of a check, which opens nothing, in a folder of its own. Where product is the name of a file, the run is
-// over when that is there: the process is not waited for, since the end of a Zeek may take its time, and read sees the
-// content. The error is permanent where the parser has spoken.
-func (a *Agent) runApart(ctx context.Context, l launch.Launch, product string, read func(content []byte) error) (permanent bool, err error) {
-	if err := a.putGenerated(ctx, l); err != nil {
-		return false, err
+// Loads asks Zeek itself which scripts of NAME/ each resource would load, by its key: names within NAME/, sorted. Their files are on
+// disk (PutFiles). It runs one program for each distinct command line, beside the nodes, and disturbs nothing. Who is missing in the
+// answer could not be asked: its scripts do not parse, for one.
+func (a *Agent) Loads(ctx context.Context, rs []desired.Resource) (map[string][]string, error) {
+	groups, keys := map[string]launch.Launch{}, map[string][]string{}
+	for i := range rs {
+		r := &rs[i]
+		if r.Node == nil || r.Node.Files == "" || checkName("cluster", r.Cluster) != nil || checkName("resource", r.Name) != nil {
+			continue
+		}
+		facts, _, err := a.program(ctx, r)
+		if err != nil {
+			continue
+		}
+		cmd, err := launch.Render(r, a.place(a.folder(r.Cluster, r.Name), facts))
+		if err != nil {
+			continue
+		}
+		sort := r.Cluster + "\x00" + string(r.Role) + "\x00" + r.Node.Files + "\x00" + commandLine(cmd.Check())
+		groups[sort] = cmd
+		keys[sort] = append(keys[sort], r.Key())
 	}
-	dir, err := os.MkdirTemp("", "zeekrec-check-")
+	out := map[string][]string{}
+	var mu sync.Mutex
+	var todo errgroup.Group
+	todo.SetLimit(checksAtOnce)
+	for sort, cmd := range groups {
+		todo.Go(func() error {
+			cluster, _, _ := strings.Cut(sort, "\x00")
+			hash := strings.Split(sort, "\x00")[2]
+			names, err := a.loads(ctx, cmd, filepath.Join(a.clusterDir(cluster), "files", hash))
+			if err != nil {
+				a.log.Debug("cannot tell which scripts are loaded", "resource", keys[sort][0], "error", err)
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, k := range keys[sort] {
+				out[k] = names
+			}
+			return nil
+		})
+	}
+	_ = todo.Wait()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("cannot tell which scripts are loaded: %w", context.Cause(ctx))
+	}
+	return out, nil
+}
+
+// loads runs one of these. The answer counts only where it is whole: the script that names them names itself last.
+func (a *Agent) loads(ctx context.Context, l launch.Launch, files string) ([]string, error) {
+	run, err := a.runApart(ctx, l, "", func(dir string) (launch.Launch, error) {
+		script := filepath.Join(dir, "zeekrec-loads.zeek")
+		return l.Loads(script), os.WriteFile(script, []byte(launch.LoadsScript()), 0o644)
+	})
 	if err != nil {
-		return false, fmt.Errorf("cannot check scripts: %w", err)
+		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	if run.exit != nil {
+		return nil, fmt.Errorf("status %d: %s", run.exit.ExitCode(), run.said)
+	}
+	real, err := filepath.EvalSymlinks(files)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	whole := false
+	for line := range strings.Lines(run.said) {
+		at, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), launch.LoadsMark)
+		if !ok {
+			continue
+		}
+		whole = at == filepath.Join(run.dir, "zeekrec-loads.zeek")
+		for _, root := range []string{files, real} {
+			if rel, err := filepath.Rel(root, at); err == nil && filepath.IsLocal(rel) {
+				names = append(names, filepath.ToSlash(rel))
+				break
+			}
+		}
+	}
+	if !whole {
+		return nil, errors.New("it did not come to the end of its list")
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// ran is what a run beside the nodes has left.
+type ran struct {
+	dir     string // where it ran; gone by now
+	said    string
+	product []byte          // the content of the file that was asked for
+	exit    *exec.ExitError // nil where it ended with 0, or has left its product
+}
+
+// verdict is why a run that parsed scripts has failed. The problem is permanent where the parser has spoken.
+func (r *ran) verdict(l launch.Launch) (permanent bool, err error) {
+	if r.exit == nil {
+		return false, nil
+	}
+	if r.said == "" {
+		return true, fmt.Errorf("%s ended with status %d and said nothing", strings.Join(l.Argv, " "), r.exit.ExitCode())
+	}
+	lines := strings.Split(r.said, "\n")
+	if s, _ := diagnose(lines); s != nil && s.kind == faultDisk {
+		return false, errors.New(strings.Join(lines, "\n"))
+	}
+	return true, errors.New(strings.Join(lines[max(0, len(lines)-10):], "\n"))
+}
+
+// runApart runs a launch that opens nothing beside the nodes, as the user of the node and in a folder of its own. Where product is the
+// name of a file, the run is over when that is there: the process is not waited for, since the end of a Zeek may take its time. prepare,
+// where it is not nil, puts files into the folder, and returns the launch for there.
+func (a *Agent) runApart(ctx context.Context, l launch.Launch, product string, prepare func(dir string) (launch.Launch, error)) (r ran, err error) {
+	if err := a.putGenerated(ctx, l); err != nil {
+		return r, err
+	}
+	if r.dir, err = os.MkdirTemp("", "zeekrec-check-"); err != nil {
+		return r, fmt.Errorf("cannot check scripts: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(r.dir) }()
 	become, err := process.LookupUser(l.User)
 	if err != nil {
-		return false, err
+		return r, err
 	}
-	if err := handOver(dir, l.User); err != nil {
-		return false, fmt.Errorf("cannot check scripts: %w", err)
+	if prepare != nil {
+		if l, err = prepare(r.dir); err != nil {
+			return r, fmt.Errorf("cannot check scripts: %w", err)
+		}
+	}
+	if err := handOver(r.dir, l.User); err != nil {
+		return r, fmt.Errorf("cannot check scripts: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timings.Check)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, l.Argv[0], l.Argv[1:]...)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = l.Env, dir, time.Second
+	cmd.Env, cmd.Dir, cmd.WaitDelay = l.Env, r.dir, time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: become}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	made := filepath.Join(dir, product)
+	made := filepath.Join(r.dir, product)
 	if product != "" {
 		over := make(chan struct{})
 		defer close(over)
@@ -219,29 +338,24 @@ func (a *Agent) runApart(ctx context.Context, l launch.Launch, product string, r
 	}
 	if product != "" {
 		if b, err := os.ReadFile(made); err == nil {
-			return false, read(b)
+			r.product = b
+			return r, nil
 		}
 	}
 	exit, exited := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil && product != "":
-		return false, fmt.Errorf("cannot check scripts: the check has left no %s", product)
+		return r, fmt.Errorf("cannot check scripts: the check has left no %s", product)
 	case err == nil:
-		return false, nil
 	case ctx.Err() != nil:
-		return false, fmt.Errorf("cannot check scripts: no answer within %s", a.cfg.Timings.Check)
+		return r, fmt.Errorf("cannot check scripts: no answer within %s", a.cfg.Timings.Check)
 	case !exited || !exit.Exited():
-		return false, fmt.Errorf("cannot check scripts: %w", err)
+		return r, fmt.Errorf("cannot check scripts: %w", err)
+	default:
+		r.exit = exit
 	}
-	said := strings.TrimSpace(out.String())
-	if said == "" {
-		return true, fmt.Errorf("%s ended with status %d and said nothing", strings.Join(l.Argv, " "), exit.ExitCode())
-	}
-	lines := strings.Split(said, "\n")
-	if s, _ := diagnose(lines); s != nil && s.kind == faultDisk {
-		return false, errors.New(strings.Join(lines, "\n"))
-	}
-	return true, errors.New(strings.Join(lines[max(0, len(lines)-10):], "\n"))
+	r.said = strings.TrimSpace(out.String())
+	return r, nil
 }
 
 // endWhenThere calls end as soon as a file is there, and returns then, or when over is closed.

@@ -195,10 +195,29 @@ func TestToldChangedWhileAway(t *testing.T) {
 				}
 			},
 		},
+		"an update that was recorded and not applied": {
+			func(t *testing.T, f folder) {
+				told, err := readJSON[toldRecord](f.told())
+				if err != nil {
+					t.Fatal(err)
+				}
+				told.Resource = worker(part("data", desired.Live, "newer"))
+				if err := writeJSON(f.told(), told); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(w *world, pid int) {
+				// The order is not carried out twice, so this is the last chance.
+				r := w.until("the update is applied", func(r observed.Resource) bool { return slices.Equal(r.Parts["data"], []string{"newer"}) })
+				if r.PID != pid || r.Incarnation != 1 {
+					w.t.Errorf("%+v", r)
+				}
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.do(order(desired.Start, worker(), ""))
+			w.do(order(desired.Start, worker(part("data", desired.Live, "older")), ""))
 			was := w.untilState(observed.Running)
 			w.stop()
 			tt.change(t, w.folder("dmz", "w1"))

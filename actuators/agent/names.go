@@ -91,10 +91,13 @@ func (a *Agent) probe(ctx context.Context, r *desired.Resource) (f launch.Found,
 	if f, ok := a.probes.get(key); ok { // of another node that is like it
 		return f, false, nil
 	}
-	permanent, err = a.runApart(ctx, l, launch.ProbeFile, func(content []byte) (err error) {
-		f, err = launch.ReadProbe(content)
-		return err
-	})
+	run, err := a.runApart(ctx, l, launch.ProbeFile, nil)
+	if err == nil {
+		permanent, err = run.verdict(l)
+	}
+	if err == nil {
+		f, err = launch.ReadProbe(run.product)
+	}
 	if err == nil {
 		a.probes.put(key, f)
 	}

@@ -213,6 +213,9 @@ func (u *unit) makeRoom(cmd *command, healing bool) error {
 		return u.makeArchiverRoom(healing)
 	}
 	u.writeMembers()
+	if u.showFiles(); u.unshown != "" {
+		return errors.New(u.unshown)
+	}
 	return u.clearOptions()
 }
 

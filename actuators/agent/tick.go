@@ -22,6 +22,9 @@ func (u *unit) tick(ctx context.Context) {
 			u.log.Info("told the nodes of its cluster at last")
 		}
 	}
+	if u.unshown != "" {
+		u.showFiles()
+	}
 	if u.stale.Swap(false) {
 		u.refreshOutdated()
 	}

@@ -59,9 +59,11 @@ type unit struct {
 	tuner     *tuner
 	endTuning context.CancelFunc
 	tuneNews  chan tuneNews
-	outdated  []string
-	foreign   []int  // processes that bear the mark and are not the agent's
-	evidence  string // of the host when it became FAILED
+	// unshown is why its link to NAME/ does not lead to what it was told.
+	unshown  string
+	outdated []string
+	foreign  []int  // processes that bear the mark and are not the agent's
+	evidence string // of the host when it became FAILED
 
 	answers   atomic.Bool // its process was started with the script that answers questions
 	condition condition
@@ -115,6 +117,10 @@ func (u *unit) loop(ctx context.Context) {
 	u.openArchiver(ctx)
 	u.answers.Store(u.hasAnswers())
 	u.tellMembers()
+	u.showFiles()
+	if u.last != nil && u.told != nil && (u.last.Live != nil || u.last.Resource.ID != u.told.Resource.ID) {
+		u.applyLive() // the last agent may have ended between recording an update and applying it
+	}
 	u.tune(ctx)
 	if u.first != "" {
 		t := u.first
@@ -328,6 +334,7 @@ func (u *unit) applyLive() {
 			u.log.Warn("cannot change in place", "error", err)
 		}
 	}
+	u.showFiles()
 	if u.tellMembers(); u.unwritten != "" {
 		u.log.Error("not told", "why", u.unwritten)
 	}

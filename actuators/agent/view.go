@@ -45,7 +45,7 @@ func (u *unit) describe() (observed.Resource, bool) {
 	v.Port = portOf(about)
 	v.State, v.Reason = u.state()
 	v.Since = u.m.since
-	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.helperTrouble() == "" && u.unwritten == "" && u.untaken == ""
+	v.Healthy = u.m.phase == running && u.watch.trouble() == "" && u.helperTrouble() == "" && u.unwritten == "" && u.unshown == "" && u.untaken == ""
 	if u.told != nil {
 		v.Told, v.Hold = u.told.Resource.ID, u.told.Hold
 	}
@@ -163,6 +163,8 @@ func (u *unit) runningReason() string {
 		return u.helperTrouble()
 	case u.unwritten != "":
 		return u.unwritten
+	case u.unshown != "":
+		return u.unshown
 	case u.untaken != "":
 		return u.untaken
 	case u.told == nil:

@@ -29,11 +29,12 @@ type rig struct {
 	zeek    string
 	dir     string // holds clusters/, state/
 	netns   string
+	source  string // what is run; empty: clusters/
 	run     *exec.Cmd
 	log     *os.File
 	ended   chan struct{}
 	running bool
-	more    []string // arguments of `zeekrec run`
+	more    []string // further arguments of `zeekrec run`
 	// confirms what zeekrec asks about, as a person would who means it.
 	confirms bool
 }
@@ -89,7 +90,11 @@ func (r *rig) path(p ...string) string { return filepath.Join(append([]string{r.
 // start runs `zeekrec run`, and waits until it answers.
 func (r *rig) start() {
 	r.t.Helper()
-	args := []string{r.bin, "run", r.path("clusters"), "--zeek", r.zeek, "--state-dir", r.path("state"), "--name", "agent-test", "--archive-dir", r.path("archive"), "--log-level", "debug"}
+	source := r.source
+	if source == "" {
+		source = r.path("clusters")
+	}
+	args := []string{r.bin, "run", source, "--zeek", r.zeek, "--state-dir", r.path("state"), "--name", "agent-test", "--archive-dir", r.path("archive"), "--log-level", "debug"}
 	args = append(args, r.more...)
 	if r.netns != "" {
 		args = append([]string{"ip", "netns", "exec", r.netns}, args...)

@@ -23,6 +23,8 @@
 // runs: ARCHITECTURE.md, "Members that come and go". zeekrec-telemetry, which it loads where a node that captures serves metrics, gives
 // these the packet counters of misc/stats.
 //
+// zeekrec-config lets the manager of a ZeroMQ cluster hand on what the Config framework reads. zeekrec-loads is for Launch.Loads.
+//
 // zeekrec-tune lets the node follow TuneFile, options that are changed while it runs; zeekrec-probe is for Probe, a run that
 // asks Zeek for its names: ARCHITECTURE.md, "Options that are changed while nodes run".
 //

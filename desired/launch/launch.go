@@ -34,6 +34,9 @@ type Launch struct {
 	// QueueDir is where a logger puts rotated logs; on the same file system as Dir, since Zeek renames. Empty for a
 	// broker.
 	QueueDir string
+	// Site is the folder through which the node sees NAME/, a symlink that the agent lets lead to SiteTarget, so that files which are read
+	// while the node runs change in place. Both are empty where the node sees SiteTarget itself, or there is no NAME/.
+	Site, SiteTarget string
 	// StatusFile is the -U argument: absolute, and so the mark of this node in the list of processes.
 	StatusFile string
 	// Hash over everything above.
@@ -88,6 +91,9 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 	}
 	if s.Backend == desired.BackendZeroMQ {
 		l.Files[AnswerScript] = answerScript
+	}
+	if handsConfigOn(r) {
+		l.Files["zeekrec-config.zeek"] = configScript
 	}
 	if countsPackets(s) {
 		l.Files[telemetryFile] = telemetryScript
@@ -161,7 +167,12 @@ func (l *Launch) seal(p Place, s *desired.NodeSpec) {
 	// is left out: that is the folder that the logs are written to.
 	var path []string
 	if s.Files != "" {
-		path = append(path, filepath.Join(p.ClusterDir, "files", s.Files))
+		files := filepath.Join(p.ClusterDir, "files", s.Files)
+		if s.Loaded != "" {
+			l.Site, l.SiteTarget = SiteOf(p.NodeDir), files
+			files = l.Site
+		}
+		path = append(path, files)
 	}
 	for d := range strings.SplitSeq(p.Zeek.ZeekPath, ":") {
 		if d != "" && d != "." {
@@ -197,7 +208,7 @@ func (l *Launch) hash(zeekPath string) string {
 func (l Launch) Check() Launch {
 	c := l
 	c.Argv = slices.Insert(l.withoutMachine(), 1, "-a")
-	c.Env = append(slices.Clone(l.Env), "ZEEKCTL_CHECK_CONFIG=1")
+	c.Env = append(l.apart(), "ZEEKCTL_CHECK_CONFIG=1")
 	return c
 }
 
@@ -212,4 +223,36 @@ func (l Launch) withoutMachine() []string {
 		out = append(out, l.Argv[i])
 	}
 	return out
+}
+
+// apart is the environment of a run beside the node: the link leads to what runs, and such a run is about what would.
+func (l Launch) apart() []string {
+	env := slices.Clone(l.Env)
+	if l.Site == "" {
+		return env
+	}
+	for i, e := range env {
+		if strings.HasPrefix(e, "ZEEKPATH=") {
+			env[i] = strings.Replace(e, ":"+l.Site+":", ":"+l.SiteTarget+":", 1)
+		}
+	}
+	return env
+}
+
+// SiteOf a node is where its symlink to NAME/ is.
+func SiteOf(nodeDir string) string { return filepath.Join(nodeDir, "site") }
+
+// LoadsMark begins the lines in which the run of Loads names scripts.
+const LoadsMark = "zeekrec-loads "
+
+// LoadsScript is what the run of Loads needs in a file, at the path that is given to Loads.
+func LoadsScript() string { return loadsScript }
+
+// Loads returns the launch of a run that says which scripts the node loads, and ends: the scripts are parsed, and their handlers
+// switched off before any event comes. It opens no interface, no port and no log.
+func (l Launch) Loads(script string) Launch {
+	c := l.Check()
+	c.Argv = slices.Delete(slices.Clone(c.Argv), 1, 2) // -a
+	c.Argv = append(c.Argv, script)
+	return c
 }

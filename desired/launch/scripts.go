@@ -123,6 +123,10 @@ func nodeScript(r *desired.Resource, v Version, queue, nodeDir string) string {
 	redef("Zeekrec::tune_file", quote(TuneFile(nodeDir)))
 	redef("Zeekrec::tune_answer_file", quote(TuneAnswerFile(nodeDir)))
 
+	if handsConfigOn(r) {
+		b.WriteString("@load ./zeekrec-config\n")
+	}
+
 	b.WriteString("\n@load base/frameworks/telemetry/options\n")
 	if s.MetricsPort != 0 {
 		redef("Telemetry::metrics_port", fmt.Sprintf("%d/tcp", s.MetricsPort))

@@ -249,6 +249,7 @@ func Probe(r *desired.Resource, p Place) (Launch, error) {
 	l.Argv = append(l.withoutMachine(), "zeekrec-probe")
 	l.Env = environment(r, p, l.Dir)
 	l.seal(p, r.Node)
+	l.Env = l.apart()
 	return l, nil
 }
 

@@ -78,7 +78,7 @@ func (g *glimpse) config(file string) (data []byte, ok bool, err error) {
 			Hint: "replace it by a file, or remove it if the cluster is to go",
 		}
 	}
-	data, _, err = g.read(file, isLink, maxFileBytes, g.prev.Data)
+	data, _, err = g.read(file, isLink, MaxFileBytes, g.prev.Data)
 	return data, true, err
 }
 
@@ -139,7 +139,7 @@ func (g *glimpse) folder(dir, key string) error {
 	if err != nil {
 		return fileError(dir+"/", false, err)
 	}
-	if slices.ContainsFunc(g.above, func(a fs.FileInfo) bool { return os.SameFile(a, fi) }) || len(g.above) >= maxTreeDepth {
+	if slices.ContainsFunc(g.above, func(a fs.FileInfo) bool { return os.SameFile(a, fi) }) || len(g.above) >= MaxTreeDepth {
 		return &Error{
 			Subject: dir + "/", Kind: Loop, Why: "it leads back to a folder that it is in, or is too deep",
 			Hint: "remove the symlink that leads back",
@@ -148,11 +148,11 @@ func (g *glimpse) folder(dir, key string) error {
 	g.above = append(g.above, fi)
 	defer func() { g.above = g.above[:len(g.above)-1] }()
 
-	entries, err := d.ReadDir(maxTreeFiles + 1)
+	entries, err := d.ReadDir(MaxTreeFiles + 1)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fileError(dir+"/", false, err)
 	}
-	if len(entries) > maxTreeFiles {
+	if len(entries) > MaxTreeFiles {
 		return g.tooLarge()
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
@@ -181,10 +181,10 @@ func (g *glimpse) entry(at, key string) error {
 		return g.folder(at, key)
 	case !fi.Mode().IsRegular():
 		return nil
-	case len(g.tree) >= maxTreeFiles:
+	case len(g.tree) >= MaxTreeFiles:
 		return g.tooLarge()
 	}
-	data, exec, err := g.read(at, isLink, maxTreeBytes-g.bytes, g.prev.Tree[key].Data)
+	data, exec, err := g.read(at, isLink, MaxTreeBytes-g.bytes, g.prev.Tree[key].Data)
 	if e, ok := errors.AsType[*Error](err); ok && e.Kind == TooLarge {
 		return g.tooLarge()
 	}
@@ -199,7 +199,7 @@ func (g *glimpse) entry(at, key string) error {
 func (g *glimpse) tooLarge() error {
 	return &Error{
 		Subject: g.name + "/", Kind: TooLarge,
-		Why:  fmt.Sprintf("it holds more than %d files or %d MiB", maxTreeFiles, maxTreeBytes>>20),
+		Why:  fmt.Sprintf("it holds more than %d files or %d MiB", MaxTreeFiles, MaxTreeBytes>>20),
 		Hint: "keep only what nodes load in it; large files belong into the hosts' packages",
 	}
 }

@@ -38,7 +38,7 @@ func (g *glimpse) read(at string, isLink bool, limit int64, prev []byte) (data [
 	}
 	if before.Size() > limit || int64(len(data)) > limit {
 		return nil, false, &Error{
-			Subject: at, Kind: TooLarge, Why: fmt.Sprintf("it is larger than %d MiB, or the source is larger than %d MiB", maxFileBytes>>20, maxBytes>>20),
+			Subject: at, Kind: TooLarge, Why: fmt.Sprintf("it is larger than %d MiB, or the source is larger than %d MiB", MaxFileBytes>>20, MaxBytes>>20),
 			Hint: "see whether it is what it should be",
 		}
 	}

@@ -42,6 +42,8 @@ type Update struct {
 	Snapshot *desired.Snapshot
 	// Err, an *Error, says why the source as a whole cannot be read: whatever was last good stays.
 	Err error
+	// Commit that Err is about; nil where it is about none, and for a folder.
+	Commit *desired.Commit
 	// CheckedAt is when the look began that this rests on: every change made before is in it, or pending.
 	CheckedAt time.Time
 	// Pending are clusters, sorted, whose newest content is not in Snapshot since it does not settle.

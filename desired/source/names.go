@@ -4,6 +4,12 @@ import "strings"
 
 const extension = ".cfg"
 
+// ClusterName returns the cluster that a file directly in a source describes; ok is false where it describes none.
+func ClusterName(file string) (name string, ok bool) { return clusterName(file) }
+
+// Leftover reports whether a name is one that no source reads: hidden, a backup, a temporary file.
+func Leftover(name string) bool { return leftover(name) }
+
 // clusterName returns the cluster that a file in the source folder describes, if it describes one.
 func clusterName(file string) (string, bool) {
 	name, ok := strings.CutSuffix(file, extension)

@@ -15,14 +15,14 @@ import (
 	"github.com/zeekrec/zeekrec/desired"
 )
 
-// Bounds of what is read.
+// Bounds of what is read, whatever kind of source it is in.
 const (
-	maxClusters  = 10_000
-	maxFileBytes = 16 << 20  // of a NAME.cfg
-	maxTreeFiles = 10_000    // in a NAME/
-	maxTreeBytes = 64 << 20  // in a NAME/
-	maxTreeDepth = 64        // folders in folders
-	maxBytes     = 512 << 20 // in all
+	MaxClusters  = 10_000
+	MaxFileBytes = 16 << 20  // of a NAME.cfg
+	MaxTreeFiles = 10_000    // in a NAME/
+	MaxTreeBytes = 64 << 20  // in a NAME/
+	MaxTreeDepth = 64        // folders in folders
+	MaxBytes     = 512 << 20 // in all
 )
 
 // A scan is what one look at the source saw.
@@ -120,7 +120,7 @@ func (s *scanner) attempt(ctx context.Context) (sc *scan, stable bool) {
 	if err != nil {
 		return &scan{err: err}, true
 	}
-	s.left = maxBytes
+	s.left = MaxBytes
 	prev := make(map[string]desired.ClusterFile, len(files))
 	for _, file := range files {
 		if err := context.Cause(ctx); err != nil {
@@ -183,9 +183,9 @@ func (s *scanner) list(root *os.Root, only string, sc *scan) (files []string, op
 			return files, opened, nil
 		case err != nil:
 			return nil, nil, sourceError(s.path, err)
-		case len(files) > maxClusters:
+		case len(files) > MaxClusters:
 			return nil, nil, &Error{
-				Subject: "the source " + s.path, Kind: TooMany, Why: fmt.Sprintf("it holds more than %d clusters", maxClusters),
+				Subject: "the source " + s.path, Kind: TooMany, Why: fmt.Sprintf("it holds more than %d clusters", MaxClusters),
 				Hint: "spread them over several folders",
 			}
 		}

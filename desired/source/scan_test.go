@@ -81,7 +81,7 @@ func TestRead(t *testing.T) {
 		{name: "what editors leave", layout: ".dmz.cfg.swp=x\ndmz.cfg~=x\n.#dmz.cfg -> me@host\n#dmz.cfg#=x\ndmz.cfg.tmp=x\n.hidden.cfg=x\n.cfg=x\ndmz.cfg___jb_tmp___=x\nDMZ.CFG=x\nsub/dmz.cfg=x\n.git/x.cfg=x", want: ""},
 		{name: "a folder named like one", layout: "dmz.cfg/inner.cfg=x\nother.cfg -> dmz.cfg", want: ""},
 		{name: "not a file", layout: "dmz.cfg|\na.cfg=1", want: "a=1 dmz!not-a-file"},
-		{name: "too large", layout: fmt.Sprintf("dmz.cfg@%d\na.cfg=1", maxFileBytes+1), want: "a=1 dmz!too-large"},
+		{name: "too large", layout: fmt.Sprintf("dmz.cfg@%d\na.cfg=1", MaxFileBytes+1), want: "a=1 dmz!too-large"},
 		{name: "symlink inside", layout: "store/v1.txt=1\ndmz.cfg -> store/v1.txt", want: "dmz=1"},
 		{name: "symlink outside", layout: "dmz.cfg -> ../../../../../../etc/hostname\na.cfg=1", want: "a=1 dmz!outside"},
 		{name: "absolute symlink", layout: "x=1\ndmz.cfg -> $DIR/x", want: "dmz!outside"},
@@ -118,7 +118,7 @@ func TestRead(t *testing.T) {
 		{name: "a file to nothing", layout: "dmz.cfg=1\ndmz/a -> gone", want: "dmz!dangling"},
 		{name: "folders in a circle", layout: "dmz.cfg=1\ndmz/a/b/back -> ..", want: "dmz!loop"},
 		{name: "all of it gone", layout: "dmz.cfg=1\ndmz -> gone", want: "dmz!dangling"},
-		{name: "too large in all", layout: "dmz.cfg=1\n" + fmt.Sprintf("dmz/a@%d\ndmz/b@%d", maxTreeBytes/2, maxTreeBytes/2+1), want: "dmz!too-large"},
+		{name: "too large in all", layout: "dmz.cfg=1\n" + fmt.Sprintf("dmz/a@%d\ndmz/b@%d", MaxTreeBytes/2, MaxTreeBytes/2+1), want: "dmz!too-large"},
 
 		{name: "single", layout: "dmz.cfg=1\ndmz/a=x\nother.cfg=2", path: "dmz.cfg", want: "dmz=1{a=x}"},
 		{name: "single by symlink to wherever", layout: "x/real=1\nconf/dmz.cfg -> $DIR/x/real", path: "conf/dmz.cfg", want: "dmz=1"},
@@ -201,7 +201,7 @@ func TestReadTooManyFiles(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "dmz.cfg"), "1")
 	must(t, os.MkdirAll(filepath.Join(dir, "dmz/a"), 0o755))
-	for i := range maxTreeFiles + 1 {
+	for i := range MaxTreeFiles + 1 {
 		at := filepath.Join(dir, "dmz", fmt.Sprint(i))
 		if i%2 == 0 { // no folder is too large by itself
 			at = filepath.Join(dir, "dmz/a", fmt.Sprint(i))
@@ -219,7 +219,7 @@ func TestReadTooManyClusters(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "c.cfg"), "1")
-	for i := range maxClusters {
+	for i := range MaxClusters {
 		must(t, os.Link(filepath.Join(dir, "c.cfg"), filepath.Join(dir, fmt.Sprintf("c%d.cfg", i))))
 	}
 	_, err := Read(t.Context(), dir)

@@ -91,21 +91,28 @@ func (e *Engine) Suspend(ctx context.Context, scope, reason, by string, until ti
 	})
 }
 
-// Resume ends a suspension.
+// Resume ends a suspension; of a cluster that was rolled back it ends that, too, as Unpin does.
 func (e *Engine) Resume(ctx context.Context, scope, by string) error {
 	return e.journaled(ctx, func() ([]*Record, error) {
 		s, err := e.scope(scope)
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := e.state.Suspended[s]; !ok {
+		var rs []*Record
+		if _, ok := e.state.Suspended[s]; ok {
+			rs = append(rs, &Record{Kind: KindResumed, Scope: s, By: by})
+		}
+		if h := e.state.Clusters[s]; h != nil && h.Pin != nil {
+			rs = append(rs, &Record{Kind: KindUnpinned, Cluster: s, By: by})
+		}
+		if len(rs) == 0 {
 			text := "nothing is"
 			if len(e.state.Suspended) > 0 {
 				text = "what is: " + strings.Join(slices.Sorted(maps.Keys(e.state.Suspended)), ", ")
 			}
 			return nil, fmt.Errorf("cannot resume %s: that is not suspended; %s", strings.Replace(s, "*", "everything", 1), text)
 		}
-		return []*Record{{Kind: KindResumed, Scope: s, By: by}}, nil
+		return rs, nil
 	})
 }
 
@@ -211,11 +218,11 @@ func (e *Engine) Rollback(ctx context.Context, cluster, revision, reason, by str
 	})
 }
 
-// match finds a revision by an unambiguous beginning of its name.
+// match finds a revision by an unambiguous beginning of its name, or of the commit that it was first seen in.
 func (h *History) match(prefix string) (*Revision, error) {
 	found := map[string]*Revision{}
 	for i := range h.Revisions {
-		if r := &h.Revisions[i]; strings.HasPrefix(r.ID, prefix) && !r.Removed {
+		if r := &h.Revisions[i]; !r.Removed && (strings.HasPrefix(r.ID, prefix) || len(prefix) >= 7 && strings.HasPrefix(r.Commit, prefix)) {
 			found[r.ID] = r
 		}
 	}
@@ -261,6 +268,7 @@ func (e *Engine) Plan(ctx context.Context) (*reconciler.Plan, error) {
 		var cs []reconciler.ClusterPlan
 		for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
 			if cp, ok := e.planOf(ctx, name); ok {
+				cp.Paused = e.state.paused(name)
 				cs = append(cs, cp)
 			}
 		}

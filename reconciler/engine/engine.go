@@ -21,7 +21,10 @@ type Config struct {
 	// Observations of the source. May be nil: then only what was accepted before is reconciled.
 	Observations <-chan Observation
 	// Look asks the source to look now.
-	Look    func()
+	Look func()
+	// Took is told which commit of a Git source counts, whenever that changes: the next is compared with it. It may be nil, and must
+	// not block.
+	Took    func(commit string)
 	Agents  Agents
 	Journal Journal
 	// Keys may be nil: then no cluster has any, and those that need some are left alone.
@@ -53,6 +56,9 @@ type Engine struct {
 	joins      joins
 	pending    *Observation // waits for the first report of the own instance
 	seen       sourceView
+	held       *Observation // whose commit waits for a person
+	loadings   map[string]*loading
+	loadMemory map[string]loadAnswer       // by loadKey
 	parsed     map[string]*desired.Cluster // by object
 	files      map[string]desired.ClusterFile
 	compiled   desired.Compiled
@@ -85,7 +91,8 @@ func New(cfg Config) *Engine {
 		fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
 		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
 		plans: map[string]reconciler.ClusterPlan{}, keyrings: map[string]*keyring{},
-		names: newNames(),
+		names:    newNames(),
+		loadings: map[string]*loading{}, loadMemory: map[string]loadAnswer{},
 	}
 }
 
@@ -98,6 +105,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.state.Source == "" && e.cfg.Source != "" {
 		e.record(ctx, &Record{Kind: KindBound, Source: e.cfg.Source})
 	}
+	e.tellTaken()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -440,6 +440,20 @@ func TestHoldsRestartsAndPins(t *testing.T) {
 		}
 		b.settle()
 		b.want("unpinned", b.hosts.took(), "restart dmz/worker-3")
+
+		if err := b.e.Rollback(b.ctx, "dmz", first[:6], "worse", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		b.want("rollback again", b.hosts.took(), "restart dmz/worker-3")
+		if err := b.e.Resume(b.ctx, "dmz", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		b.want("resumed", b.hosts.took(), "restart dmz/worker-3")
+		if err := b.e.Resume(b.ctx, "dmz", "ann"); err == nil {
+			t.Error("resumed twice")
+		}
 	})
 }
 

@@ -47,6 +47,11 @@ type hosts struct {
 	untaken  string
 	// answer, when it is closed, lets Zeek say its names; nil: at once.
 	answer chan struct{}
+	// loads are the scripts of NAME/ that a resource loads; nil: nobody can say.
+	loads      func(r *desired.Resource) []string
+	loadsAsked int
+	// loadsWait, as long as it is open, keeps that from being said; nil: it is said at once.
+	loadsWait chan struct{}
 }
 
 func newHosts() *hosts {
@@ -188,6 +193,32 @@ func (h *hosts) CheckUpdate(ctx context.Context, instance string, rs []desired.R
 }
 
 func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
+
+func (h *hosts) Loads(ctx context.Context, _ string, rs []desired.Resource) (map[string][]string, error) {
+	h.mu.Lock()
+	wait := h.loadsWait
+	h.mu.Unlock()
+	if wait != nil {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loadsAsked++
+	if h.loads == nil {
+		return nil, nil
+	}
+	m := map[string][]string{}
+	for i := range rs {
+		if l := h.loads(&rs[i]); l != nil {
+			m[rs[i].Key()] = l
+		}
+	}
+	return m, nil
+}
 
 func (h *hosts) Check(ctx context.Context, _ string, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
 	h.mu.Lock()
@@ -478,7 +509,7 @@ func (b *bench) want(what, got, want string) {
 // its environment, "name:N" its port, "!suspend" the setting, "!broker" asks for a broker of its own, "!external" for somebody
 // else's, "!curve" for encryption, "!bad" is an error.
 func parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.Diagnostic) {
-	c := &desired.Cluster{Name: f.Name, File: f.File, Revision: f.Revision(), Instances: []desired.Instance{{Name: instance}}}
+	c := &desired.Cluster{Name: f.Name, File: f.File, Revision: f.Revision(), Files: f.Tree.Hash(), Instances: []desired.Instance{{Name: instance}}}
 	c.Settings = desired.Settings{
 		Backend: desired.BackendZeroMQ, MaxUnavailable: desired.Quantity{N: 1}, PruneGuard: desired.Quantity{N: 30, Percent: true}, AutoRevert: true,
 		ScriptsStated: true, Broker: desired.BrokerSettings{Mode: "manager"},

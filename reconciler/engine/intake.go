@@ -16,10 +16,11 @@ type sourceView struct {
 	err         string
 	since       time.Time // of err, or of the first file that cannot be read or used
 	checked     time.Time
-	commit      string
+	commit      string // that err is about
 	notes       []string
 	diagnostics []desired.Diagnostic
 	bad         map[string]time.Time // cluster whose newest file is not accepted -> since
+	later       map[string]bool      // clusters of whose newest file it is not known yet what it takes: Zeek is being asked
 }
 
 // observe takes what the source says. A failure changes nothing but the status; a snapshot leads to
@@ -27,32 +28,37 @@ type sourceView struct {
 func (e *Engine) observe(ctx context.Context, o Observation) {
 	e.seen.checked, e.seen.notes = o.CheckedAt, o.Notes
 	if o.Err != nil {
-		if e.seen.err == "" {
-			e.seen.since = o.CheckedAt
-			e.record(ctx, &Record{Kind: KindSource, Source: e.cfg.Source, By: "source", Reason: o.Err.Error()})
-			e.log.Error("Cannot read the source; everything stays as it was", "source", e.cfg.Source, "error", o.Err)
-		}
-		e.seen.err = o.Err.Error()
+		e.trouble(ctx, o)
 		return
 	}
 	if o.Snapshot == nil {
 		return
 	}
 	if e.seen.err != "" {
-		e.seen.err, e.seen.since = "", time.Time{}
-		e.record(ctx, &Record{Kind: KindSource, Source: e.cfg.Source, By: "source", Reason: "readable again"})
-		e.log.Info("The source can be read again", "source", e.cfg.Source)
+		if e.seen.commit == "" {
+			e.record(ctx, &Record{Kind: KindSource, Source: e.cfg.Source, By: "source", Reason: "readable again"})
+			e.log.Info("The source can be read again", "source", e.cfg.Source)
+		}
+		e.seen.err, e.seen.commit, e.seen.since = "", "", time.Time{}
 	}
-	e.seen.commit = o.Snapshot.Commit
+	if !e.admits(ctx, o) {
+		return
+	}
 	in := judge(o.Snapshot, e.cfg.Parse, e.cfg.Validate, e.cfg.Instance)
 	e.seen.diagnostics = in.diagnostics
 	if !e.learned(ctx, in.good) {
 		e.pending = &o // an answer is to come
 		return
 	}
+	e.findLoads(ctx, &in)
 	if e.postpone(ctx, &in, time.Now()); len(in.later) > 0 {
 		e.pending = &o // once more, when there are answers
 	}
+	e.seen.later = maps.Clone(in.later)
+	maps.DeleteFunc(e.seen.later, func(name string, _ bool) bool {
+		n := e.state.look(name).Newest()
+		return n != nil && n.ID == in.files[name].Revision()
+	})
 	if !e.intake(ctx, o, in) {
 		e.pending = &o
 		e.intakeWait = min(max(time.Second, 2*e.intakeWait), time.Minute)
@@ -60,6 +66,27 @@ func (e *Engine) observe(ctx context.Context, o Observation) {
 		return
 	}
 	e.intakeAt, e.intakeWait = time.Time{}, 0
+}
+
+// trouble notes that the source, or its newest commit, cannot be used. Each trouble is journaled once.
+func (e *Engine) trouble(ctx context.Context, o Observation) {
+	about := ""
+	if o.Commit != nil {
+		about = o.Commit.ID
+	}
+	if e.seen.err == "" || e.seen.commit != about {
+		e.seen.since = o.CheckedAt
+		switch {
+		case about == "":
+			e.record(ctx, &Record{Kind: KindSource, Source: e.cfg.Source, By: "source", Reason: o.Err.Error()})
+			e.log.Error("Cannot read the source; everything stays as it was", "source", e.cfg.Source, "error", o.Err)
+		case e.state.Refused != about:
+			e.record(ctx, &Record{Kind: KindCommitRejected, By: o.Commit.Author, Commit: o.Commit.Alone(), Reason: o.Err.Error()})
+			e.log.Error("A commit was not accepted; everything stays as it was", "commit", about, "author", o.Commit.Author, "error", o.Err)
+		}
+	}
+	e.held = nil
+	e.seen.err, e.seen.commit = o.Err.Error(), about
 }
 
 // learned reports whether everything is known of the Zeeks that clusters name, as far as agents can tell.
@@ -97,6 +124,7 @@ type judged struct {
 	bad         map[string][]desired.Diagnostic // by cluster
 	later       map[string]bool                 // good ones that are not taken in yet, by name
 	files       map[string]desired.ClusterFile
+	loads       map[string][]desired.Loads // what of NAME/ nodes load, of new revisions
 	diagnostics []desired.Diagnostic
 }
 
@@ -155,9 +183,10 @@ func clusterList(m map[string]*desired.Cluster) []*desired.Cluster {
 
 // intake journals what a snapshot means. False: the journal cannot be written.
 func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
-	if !e.reject(ctx, o, &in) {
+	if !e.take(ctx, o.Snapshot.Commit) || !e.reject(ctx, o, &in) {
 		return false
 	}
+	commit, author, by := origin(o.Snapshot.Commit)
 	// All clusters are compiled together, since they share ports: the new ones, and of the others
 	// what is wanted of them now.
 	all := maps.Clone(in.good)
@@ -194,8 +223,8 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 			return false
 		}
 		c := in.good[name]
-		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: rev, By: "source", Accepted: &Accepted{
-			Object: object, Commit: o.Snapshot.Commit, Resources: placements(out.Resources[name]), PruneGuard: c.Settings.PruneGuard,
+		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: rev, By: by, Accepted: &Accepted{
+			Object: object, Commit: commit, Author: author, Loads: in.loads[name], Resources: placements(out.Resources[name]), PruneGuard: c.Settings.PruneGuard,
 			Guard: e.guard(h, out.Resources[name], false), Assignment: out.Assignment,
 		}})
 	}
@@ -204,8 +233,8 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 		if in.has(name) || h.Newest() == nil || h.Newest().Removed {
 			continue
 		}
-		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: RemovedRevision, By: "source", Accepted: &Accepted{
-			Removed: true, Commit: o.Snapshot.Commit, Guard: e.guard(h, nil, true), Assignment: out.Assignment, PruneGuard: h.Newest().PruneGuard,
+		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: RemovedRevision, By: by, Accepted: &Accepted{
+			Removed: true, Commit: commit, Author: author, Guard: e.guard(h, nil, true), Assignment: out.Assignment, PruneGuard: h.Newest().PruneGuard,
 		}})
 	}
 	if len(rs) == 0 {
@@ -218,7 +247,7 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 		if r.Accepted.Guard != "" {
 			e.log.Warn("A revision waits for confirmation", "cluster", r.Cluster, "revision", r.Revision, "reason", r.Accepted.Guard)
 		} else {
-			e.log.Info("Accepted a revision", "cluster", r.Cluster, "revision", r.Revision)
+			e.log.Info("Accepted a revision", "cluster", r.Cluster, "revision", r.Revision, "by", r.By)
 		}
 		e.work(r.Cluster).stalled = stall{}
 	}
@@ -231,6 +260,7 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 // reject journals what is newly bad, once for each content.
 func (e *Engine) reject(ctx context.Context, o Observation, in *judged) bool {
 	was := e.seen.bad
+	_, _, by := origin(o.Snapshot.Commit)
 	e.seen.bad = map[string]time.Time{}
 	var rs []*Record
 	for _, name := range slices.Sorted(maps.Keys(in.bad)) {
@@ -247,7 +277,7 @@ func (e *Engine) reject(ctx context.Context, o Observation, in *judged) bool {
 		if r := e.state.look(name).Rejected; known && r != nil && r.Revision == rev {
 			continue
 		}
-		rs = append(rs, &Record{Kind: KindRejected, Cluster: name, Revision: rev, By: "source", Problems: firstErrors(in.bad[name])})
+		rs = append(rs, &Record{Kind: KindRejected, Cluster: name, Revision: rev, By: by, Commit: o.Snapshot.Commit.Alone(), Problems: firstErrors(in.bad[name])})
 	}
 	if len(rs) > 0 && !e.record(ctx, rs...) {
 		return false
@@ -298,7 +328,7 @@ func (e *Engine) clusterOf(ctx context.Context, rev *Revision) *desired.Cluster 
 		return nil
 	}
 	if c := e.parsed[rev.Object]; c != nil {
-		return c
+		return e.withLoads(c, rev)
 	}
 	f, err := e.cfg.Journal.File(ctx, rev.Object)
 	if err != nil {
@@ -312,6 +342,18 @@ func (e *Engine) clusterOf(ctx context.Context, rev *Revision) *desired.Cluster 
 	}
 	e.parsed[rev.Object] = c
 	e.files[rev.Object] = f
+	return e.withLoads(c, rev)
+}
+
+// withLoads is a cluster with what is known of a revision: the same content may have been accepted more than once.
+func (e *Engine) withLoads(c *desired.Cluster, rev *Revision) *desired.Cluster {
+	loaded := e.files[rev.Object].Tree.ByNode(rev.Loads)
+	if !maps.Equal(loaded, c.Loaded) {
+		d := *c
+		d.Loaded = loaded
+		c = &d
+		e.parsed[rev.Object] = c
+	}
 	return c
 }
 

@@ -22,6 +22,9 @@ type Agents interface {
 	PutFiles(ctx context.Context, instance, cluster string, t desired.Tree) error
 	// Ask has the agent find out what the Zeek at a path is; the answer is in its reports when Ask returns.
 	Ask(ctx context.Context, instance, zeek string) error
+	// Loads asks the Zeek there which scripts of NAME/ each resource would load: names within NAME/, sorted, by the resource's key. Who
+	// is missing could not be asked. It disturbs nothing.
+	Loads(ctx context.Context, instance string, rs []desired.Resource) (map[string][]string, error)
 	// Check is the preflight: would these resources start there? It disturbs nothing. With disturbs, something that
 	// runs, there or elsewhere, is to be stopped for them, so that nothing may be taken as known from an earlier check.
 	Check(ctx context.Context, instance string, rs []desired.Resource, disturbs bool) ([]observed.Problem, error)
@@ -57,8 +60,10 @@ type Keys interface {
 
 // Observation is what a source says: either a snapshot, or why there is none.
 type Observation struct {
-	Snapshot  *desired.Snapshot
-	Err       error
+	Snapshot *desired.Snapshot
+	Err      error
+	// Commit that Err is about; nil where it is about the source as a whole.
+	Commit    *desired.Commit
 	CheckedAt time.Time
 	// Notes say what the source waits for, or does with less than it should: a file that somebody holds open.
 	Notes []string

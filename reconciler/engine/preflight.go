@@ -13,20 +13,28 @@ import (
 	"github.com/zeekrec/zeekrec/reconciler"
 )
 
-// toCheck is what a preflight is about, by instance: what is to be started, and what runs and is to be told options.
-// A plan that stops or restarts anything, of whatever host, disturbs.
+// toCheck is what a preflight is about, by instance: what is to be started, what runs and is to be told options, and where
+// nodes that run are to see files of NAME/, which have to be there. A plan that stops or restarts anything, of whatever
+// host, disturbs.
 type toCheck struct {
 	start, update map[string][]desired.Resource
+	files         map[string]bool
 	disturbs      bool
 }
 
 // toCheckOf is what of a plan a rollout has not checked yet.
 func toCheckOf(plan *reconciler.ClusterPlan, r *rollout) toCheck {
-	c := toCheck{start: map[string][]desired.Resource{}, update: map[string][]desired.Resource{}}
+	c := toCheck{start: map[string][]desired.Resource{}, update: map[string][]desired.Resource{}, files: map[string]bool{}}
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
 		c.disturbs = c.disturbs || a.Kind == desired.Stop || a.Kind == desired.Restart
-		if a.Target == nil || r.checked[a.Target.ID+a.Resource] {
+		if a.Target == nil {
+			continue
+		}
+		if a.Kind == desired.Update && a.Target.Node != nil && a.Target.Node.Loaded != "" && !r.checked[filesOn(a.Instance)] {
+			c.files[a.Instance] = true
+		}
+		if r.checked[a.Target.ID+a.Resource] {
 			continue
 		}
 		switch {
@@ -37,6 +45,15 @@ func toCheckOf(plan *reconciler.ClusterPlan, r *rollout) toCheck {
 		}
 	}
 	return c
+}
+
+// instances are those that it is about, sorted.
+func (c *toCheck) instances() []string {
+	insts := slices.Collect(maps.Keys(c.start))
+	insts = slices.AppendSeq(insts, maps.Keys(c.update))
+	insts = slices.AppendSeq(insts, maps.Keys(c.files))
+	slices.Sort(insts)
+	return slices.Compact(insts)
 }
 
 // each calls f with every resource.
@@ -60,7 +77,7 @@ func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Re
 		return false
 	}
 	todo := toCheckOf(&plan, r)
-	if len(todo.start)+len(todo.update) == 0 {
+	if len(todo.instances()) == 0 {
 		return true
 	}
 	var tree desired.Tree
@@ -82,10 +99,7 @@ func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Re
 // check asks every instance, one after the other: checks load the hosts that are to keep working.
 func (e *Engine) check(ctx context.Context, cluster string, todo toCheck, tree desired.Tree) ([]observed.Problem, error) {
 	var all []observed.Problem
-	insts := slices.Sorted(maps.Keys(todo.start))
-	insts = slices.AppendSeq(insts, maps.Keys(todo.update))
-	slices.Sort(insts)
-	for _, inst := range slices.Compact(insts) {
+	for _, inst := range todo.instances() {
 		if len(tree) > 0 {
 			if err := e.cfg.Agents.PutFiles(ctx, inst, cluster, tree); err != nil {
 				return nil, fmt.Errorf("cannot bring the files of %s to %s: %w", cluster, inst, err)
@@ -122,6 +136,9 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 	for _, p := range ps {
 		bad[p.Resource] = true
 	}
+	for _, inst := range todo.instances() {
+		r.checked[filesOn(inst)] = true
+	}
 	todo.each(func(x *desired.Resource) {
 		if !bad[x.Key()] {
 			r.checked[x.ID+x.Key()] = true
@@ -131,7 +148,7 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 		return
 	}
 	if i := slices.IndexFunc(ps, func(p observed.Problem) bool { return p.Permanent }); i >= 0 && r.target != h.Good && h.Pin == nil {
-		why := "the check before the rollout failed, nothing was disturbed: " + problemText(ps[i])
+		why := h.find(r.target).origin() + "the check before the rollout failed, nothing was disturbed: " + problemText(ps[i])
 		e.end(ctx, name, w, Failed, why, &Record{Kind: KindQuarantined, Cluster: name, Revision: r.target, By: "zeekrec", Reason: why})
 		return
 	}
@@ -146,6 +163,9 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 	w.block("waits until it can start: "+problemText(ps[0]), now, e.timings.Recheck)
 	e.log.Warn("A rollout waits", "cluster", name, "reason", problemText(ps[0]))
 }
+
+// filesOn names, among what was checked, that an instance has NAME/.
+func filesOn(instance string) string { return "files on " + instance }
 
 func problemText(p observed.Problem) string {
 	return p.Resource + ": " + strings.TrimSpace(p.Message)

@@ -29,6 +29,11 @@ const (
 	KindRestart     Kind = "restart" // somebody asked for restarts
 	KindDrift       Kind = "drift"   // something happened on a host without an order
 	KindSource      Kind = "source"  // the source failed, or is well again
+	// Of a Git source: Record.Commit is the commit. See commit.go.
+	KindCommit         Kind = "commit"          // it is what counts from here on
+	KindCommitRejected Kind = "commit-rejected" // it is not taken: not signed, too large
+	KindCommitHeld     Kind = "commit-held"     // it does not descend from the one that counts
+	KindCommitAdmitted Kind = "commit-admitted" // somebody let it in all the same
 	// Record.Keys count from here on; see keys.go.
 	KindKeysMade    Kind = "keys-made"    // a cluster's first keys
 	KindKeysRotated Kind = "keys-rotated" // new ones, and those before are still accepted
@@ -56,7 +61,7 @@ type Record struct {
 	Cluster  string `json:"cluster,omitempty"`
 	Scope    string `json:"scope,omitempty"`
 	Revision string `json:"revision,omitempty"`
-	// By is who asked: a user's name, "source", or "zeekrec" itself.
+	// By is who asked: a user's name, the author of a commit, "source", or "zeekrec" itself.
 	By     string `json:"by,omitempty"`
 	Reason string `json:"reason,omitempty"`
 
@@ -71,6 +76,8 @@ type Record struct {
 	Source    string         `json:"source,omitempty"`
 	// Keys are ids of CURVE keys, the one to use first.
 	Keys []string `json:"keys,omitempty"`
+	// Commit that this is about, or comes from.
+	Commit *desired.Commit `json:"commit,omitempty"`
 }
 
 // Accepted is what an accepted revision carries.
@@ -78,9 +85,13 @@ type Accepted struct {
 	// Object is the name of the file's content in the store; empty for a removal.
 	Object  string `json:"object,omitempty"`
 	Removed bool   `json:"removed,omitempty"`
-	Commit  string `json:"commit,omitempty"`
+	// Commit of a Git source that it was first seen in, and its author.
+	Commit string `json:"commit,omitempty"`
+	Author string `json:"author,omitempty"`
 	// Resources of the revision, by name.
 	Resources map[string]Placement `json:"resources,omitempty"`
+	// Loads says what of NAME/ its nodes load; who is not in it is taken to load all.
+	Loads []desired.Loads `json:"loads,omitempty"`
 	// Guard is why the revision waits for a confirmation; empty: it does not.
 	Guard string `json:"guard,omitempty"`
 	// PruneGuard is the threshold that holds from now on.

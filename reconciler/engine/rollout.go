@@ -224,7 +224,8 @@ func (e *Engine) end(ctx context.Context, name string, w *work, o Outcome, why s
 		return true
 	}
 	r.Acted = len(w.acts)
-	rs := append([]*Record{{Kind: KindOutcome, Cluster: name, Revision: r.target, By: "zeekrec", Outcome: o, Reason: why, Rollout: &r.RolloutRecord}}, more...)
+	commit := e.state.look(name).find(r.target).firstSeenIn()
+	rs := append([]*Record{{Kind: KindOutcome, Cluster: name, Revision: r.target, By: "zeekrec", Outcome: o, Reason: why, Commit: commit, Rollout: &r.RolloutRecord}}, more...)
 	if !e.record(ctx, rs...) {
 		return false
 	}
@@ -282,6 +283,7 @@ func allHealthy(v *view, want []desired.Resource) bool {
 
 // fail ends a rollout that makes things worse, and goes back where that is possible and allowed.
 func (e *Engine) fail(ctx context.Context, name string, w *work, h *History, target *Revision, why string, v *view) {
+	why = target.origin() + why
 	revert := h.Good != "" && h.Good != target.ID && h.Pin == nil && e.mayRevert(ctx, h)
 	if !revert {
 		// There is nothing to go back to. What runs, runs on; what failed is its agent's to heal.

@@ -22,6 +22,11 @@ type State struct {
 	Suspended  map[string]Suspension  `json:"suspended,omitempty"` // by scope
 	Holds      map[string]Suspension  `json:"holds,omitempty"`     // by scope
 	Restarts   map[string]RestartWish `json:"restarts,omitempty"`  // by resource
+	// Commit of a Git source that counts; nil before the first, and for a folder. Refused is the newest that was rejected or held,
+	// and Admitted one that a person let in, until it is taken.
+	Commit   *desired.Commit `json:"commit,omitempty"`
+	Refused  string          `json:"refused,omitempty"`
+	Admitted string          `json:"admitted,omitempty"`
 	// Drifted is the last event of each instance that was journaled.
 	Drifted map[string]int `json:"drifted,omitempty"`
 }
@@ -53,10 +58,12 @@ type Revision struct {
 	Object     string               `json:"object,omitempty"`
 	Removed    bool                 `json:"removed,omitempty"`
 	Commit     string               `json:"commit,omitempty"`
+	Author     string               `json:"author,omitempty"`
 	At         time.Time            `json:"at"`
 	By         string               `json:"by,omitempty"`
 	Resources  map[string]Placement `json:"resources,omitempty"`
 	PruneGuard desired.Quantity     `json:"prune_guard"`
+	Loads      []desired.Loads      `json:"loads,omitempty"`
 	// Guard is why it waits for a confirmation; cleared by one.
 	Guard string `json:"guard,omitempty"`
 	// Assignment is the cluster's own part of what was assigned when it was accepted: it comes back with
@@ -70,6 +77,28 @@ type Pin struct {
 	By       string    `json:"by,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
 	At       time.Time `json:"at"`
+}
+
+func (p *Pin) text() string {
+	t := "pinned to revision " + p.Revision + " by " + p.By
+	if p.Reason != "" {
+		t += ": " + p.Reason
+	}
+	return t
+}
+
+// paused is why no revision of a cluster is rolled out, whatever it is, in words: a pin or a suspension; empty for neither.
+func (s *State) paused(cluster string) string {
+	if h := s.Clusters[cluster]; h != nil && h.Pin != nil {
+		return h.Pin.text() + ", until zeekrec unpin " + cluster
+	}
+	if x, ok := s.Suspended[cluster]; ok {
+		return suspensionText(x) + ", until zeekrec resume " + cluster
+	}
+	if x, ok := s.Suspended["*"]; ok {
+		return "everything is " + suspensionText(x) + ", until zeekrec resume"
+	}
+	return ""
 }
 
 // Suspension of acting, or a hold.
@@ -214,6 +243,8 @@ func (s *State) Apply(r Record) {
 		s.Drifted[r.Drift.Instance] = r.Drift.Seq
 	case KindKeysMade, KindKeysRotated, KindKeysRetired:
 		s.Cluster(r.Cluster).applyKeys(&r)
+	case KindCommit, KindCommitRejected, KindCommitHeld, KindCommitAdmitted:
+		s.applyCommit(&r)
 	case KindSource:
 		// kept for the history alone
 	}
@@ -224,6 +255,7 @@ func (s *State) Apply(r Record) {
 func (s *State) leave() {
 	fresh := NewState()
 	s.Clusters, s.Holds, s.Restarts = fresh.Clusters, fresh.Holds, fresh.Restarts
+	s.Commit, s.Refused, s.Admitted = nil, "", ""
 	maps.DeleteFunc(s.Suspended, func(scope string, _ Suspension) bool { return scope != "*" && !strings.HasPrefix(scope, "instance:") })
 }
 
@@ -238,8 +270,8 @@ func (s *State) accept(r Record) {
 	}
 	h.Revisions = append(h.Revisions, Revision{
 		Assignment: own,
-		ID:         r.Revision, Object: r.Accepted.Object, Removed: r.Accepted.Removed, Commit: r.Accepted.Commit, At: r.At, By: r.By,
-		Resources: r.Accepted.Resources, PruneGuard: r.Accepted.PruneGuard, Guard: r.Accepted.Guard,
+		ID:         r.Revision, Object: r.Accepted.Object, Removed: r.Accepted.Removed, Commit: r.Accepted.Commit, Author: r.Accepted.Author, At: r.At, By: r.By,
+		Resources: r.Accepted.Resources, Loads: r.Accepted.Loads, PruneGuard: r.Accepted.PruneGuard, Guard: r.Accepted.Guard,
 	})
 	h.Rejected = nil
 	s.Assignment = r.Accepted.Assignment

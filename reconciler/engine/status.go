@@ -29,9 +29,13 @@ type Status struct {
 // SourceStatus is how the source looks.
 type SourceStatus struct {
 	URL    string `json:"url"`
-	Commit string `json:"commit"`
-	// State is ok, error (the source cannot be read), or invalid (some file of it cannot be used).
+	Commit string `json:"commit"` // of a Git source: the one that counts
+	Author string `json:"author,omitempty"`
+	Signer string `json:"signer,omitempty"` // where signatures are asked for
+	// State is ok, error (the source, or its newest commit, cannot be used), invalid (some file of it cannot be used), or held (its
+	// newest commit, Waiting, needs zeekrec apply --confirm).
 	State     string     `json:"state"`
+	Waiting   string     `json:"waiting,omitempty"`
 	Error     *string    `json:"error"`
 	Since     *time.Time `json:"since,omitempty"` // of a state other than ok
 	CheckedAt time.Time  `json:"checked_at"`
@@ -163,7 +167,12 @@ func (e *Engine) status(now time.Time) *Status {
 }
 
 func (e *Engine) sourceStatus() SourceStatus {
-	s := SourceStatus{URL: e.cfg.Source, Commit: e.seen.commit, State: "ok", CheckedAt: e.seen.checked, Notes: e.seen.notes, Diagnostics: e.seen.diagnostics}
+	s := SourceStatus{URL: e.cfg.Source, State: "ok", CheckedAt: e.seen.checked, Notes: e.seen.notes, Diagnostics: e.seen.diagnostics}
+	from := ""
+	if c := e.state.Commit; c != nil {
+		s.Commit, s.Author, s.Signer = c.ID, c.Author, c.Signer
+		from = "commit " + c.String() + ": "
+	}
 	if len(e.seen.bad) > 0 {
 		names := slices.Sorted(maps.Keys(e.seen.bad))
 		since := e.seen.bad[names[0]]
@@ -172,7 +181,7 @@ func (e *Engine) sourceStatus() SourceStatus {
 				since = e.seen.bad[n]
 			}
 		}
-		text := "not accepted: " + strings.Join(names, ", ")
+		text := from + "not accepted: " + strings.Join(names, ", ")
 		for _, d := range e.seen.diagnostics {
 			if d.Severity == desired.Error {
 				text += "; " + d.String()
@@ -184,6 +193,10 @@ func (e *Engine) sourceStatus() SourceStatus {
 	if e.seen.err != "" {
 		text, since := e.seen.err, e.seen.since
 		s.State, s.Error, s.Since = "error", &text, &since
+	}
+	if e.held != nil {
+		text, since := whyHeld(e.held.Snapshot.Commit), e.seen.since
+		s.State, s.Error, s.Since, s.Waiting = "held", &text, &since, e.held.Snapshot.Commit.ID
 	}
 	return s
 }
@@ -198,7 +211,7 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	c.Revision.Running = h.Good
 	plan, planned := e.plans[name]
 	c.Synced = planned && target != nil && target.ID == c.Revision.Wanted && len(plan.Actions) == 0 && len(plan.Waiting) == 0 &&
-		h.Good == target.ID && w.rollout == nil && e.seen.bad[name].IsZero()
+		h.Good == target.ID && w.rollout == nil && e.seen.bad[name].IsZero() && !e.seen.later[name]
 
 	for _, scope := range e.scopesOf(name) {
 		if s, ok := e.state.Suspended[scope]; ok {
@@ -220,6 +233,9 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 		c.Reason = w.blocked
 	}
 	c.Reason = cmpOr(w.reluctant(v, e.timings.Stop), c.Reason)
+	if e.seen.later[name] && c.Reason == "" {
+		c.Reason = "Zeek is asked what the newest revision takes"
+	}
 	if target != nil && w.rollout == nil && h.failed(target.ID) {
 		c.Reason = "its rollout failed: " + h.Last.Reason
 	}
@@ -228,7 +244,7 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 	}
 	if h.Pin != nil {
 		c.Pinned = h.Pin.Revision
-		c.Reason = "pinned to revision " + h.Pin.Revision + " by " + h.Pin.By
+		c.Reason = h.Pin.text()
 	}
 	if why, bad := h.Quarantined[c.Revision.Wanted]; bad {
 		c.Quarantined = c.Revision.Wanted
@@ -246,6 +262,9 @@ func (e *Engine) clusterStatus(name string, h *History, v *view) ClusterStatus {
 				c.Reason = d.String()
 				break
 			}
+		}
+		if at := e.state.Commit; at != nil {
+			c.Reason = "commit " + at.String() + ": " + c.Reason
 		}
 	}
 	e.keysStatus(&c, h, v)

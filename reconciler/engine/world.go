@@ -74,6 +74,7 @@ func EmptyWorld(instance string, at time.Time) *World {
 // whole says that the snapshot replaces the source: clusters that it lacks would be removed.
 func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate Validator) *reconciler.Plan {
 	in := judge(s, parse, validate, w.Instance)
+	assumeLoads(w.State, &in)
 	facts := withNames(factsFrom(w.Fleet, w.Instance), w.Names)
 	facts.Keys = w.State.keyFacts()
 	out := desired.Compile(clusterList(in.good), facts.WithAssumedKeys(clusterList(in.good)), w.State.Assigned(), w.At)
@@ -94,6 +95,7 @@ func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate V
 		want := out.Resources[name]
 		p := reconciler.Diff(v.input(name, in.files[name].Revision(), want, in.good[name].Settings.MaxUnavailable))
 		p.Held = holdOf(w.State.Clusters[name], want, false)
+		p.Paused = w.State.paused(name)
 		if w.Note != "" {
 			p.Waiting = append(p.Waiting, dead(v, want)...)
 		}
@@ -111,6 +113,20 @@ func Preview(w *World, s *desired.Snapshot, whole bool, parse Parser, validate V
 		}
 	}
 	return reconciler.NewPlan(plans, in.diagnostics)
+}
+
+// assumeLoads takes nodes to go on loading the same scripts, as far as it is not known of just this revision: whoever runs it asks Zeek.
+func assumeLoads(s *State, in *judged) {
+	for name, c := range in.good {
+		h := s.look(name)
+		rev := h.find(in.files[name].Revision())
+		if rev == nil {
+			rev = h.Target()
+		}
+		if rev != nil {
+			c.Loaded = in.files[name].Tree.ByNode(rev.Loads)
+		}
+	}
 }
 
 // dead are resources that should run as they are and have no process: their agent starts them again, by
@@ -159,9 +175,15 @@ func emptyHosts(resources map[string][]desired.Resource, at time.Time) map[strin
 }
 
 // Compare is the plan that leads from one snapshot to another, in a world where the first one runs as it
-// should and nothing else is known. The first is assigned afresh, the second from the first.
+// should and nothing else is known. The first is assigned afresh, the second from the first. All nodes are taken to load all scripts of NAME/.
 func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate Validator, at time.Time) (*reconciler.Plan, []desired.Diagnostic) {
 	old := judge(from, parse, validate, instance)
+	loads := map[string][]desired.Loads{}
+	for name, c := range old.good {
+		tree := old.files[name].Tree
+		loads[name] = everything(c, tree)
+		c.Loaded = tree.ByNode(loads[name])
+	}
 	facts := desired.Facts{Default: instance}.WithAssumedKeys(clusterList(old.good))
 	out := desired.Compile(clusterList(old.good), facts, desired.Assignment{}, at)
 	old.blame(out.Diagnostics)
@@ -172,7 +194,7 @@ func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate
 		rs := out.Resources[name]
 		rev := old.files[name].Revision()
 		w.State.Clusters[name] = &History{
-			Revisions: []Revision{{ID: rev, Resources: placements(rs), PruneGuard: old.good[name].Settings.PruneGuard}},
+			Revisions: []Revision{{ID: rev, Resources: placements(rs), PruneGuard: old.good[name].Settings.PruneGuard, Loads: loads[name], Assignment: out.Assignment.Of(name)}},
 			Good:      rev, Known: placements(rs),
 		}
 		for i := range rs {
@@ -191,6 +213,16 @@ func Compare(from, to *desired.Snapshot, instance string, parse Parser, validate
 		}
 	}
 	return Preview(w, to, true, parse, validate), old.diagnostics
+}
+
+// everything is that all nodes of a cluster load all scripts of a tree; data stay data.
+func everything(c *desired.Cluster, t desired.Tree) []desired.Loads {
+	all := desired.Loads{Scripts: t.Scripts()}
+	for _, n := range c.Nodes {
+		all.Nodes = append(all.Nodes, n.Name)
+	}
+	slices.Sort(all.Nodes)
+	return []desired.Loads{all}
 }
 
 // running is a resource as an agent would report it.

@@ -69,6 +69,12 @@ func run(ctx context.Context, args []string, getenv func(string) string) int {
 		Bare:    o.bare,
 		Getenv:  getenv,
 	})
+	if problem == nil && program.Loaded("zeekrec-loads.zeek") && !o.parseOnly {
+		for _, path := range program.Scripts() {
+			fmt.Println("zeekrec-loads " + path)
+		}
+		return 0
+	}
 	switch {
 	case problem != nil && (!o.help || strings.Contains(problem.Error(), "init-bare")):
 		fmt.Fprintln(os.Stderr, problem)

@@ -49,6 +49,10 @@ func (f *fakeEngine) Confirm(_ context.Context, cluster, revision, by string) er
 	return f.note("confirm", cluster, revision, by)
 }
 
+func (f *fakeEngine) Admit(_ context.Context, commit, by string) error {
+	return f.note("admit", commit, by)
+}
+
 func (f *fakeEngine) Suspend(_ context.Context, scope, reason, by string, until time.Time) error {
 	return f.note("suspend", scope, reason, by, until.UTC())
 }

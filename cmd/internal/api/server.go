@@ -129,6 +129,9 @@ func (s *Server) commands(post func(string, func(context.Context, Request, strin
 	post("confirm", func(ctx context.Context, r Request, by string) (Result, error) {
 		return Result{}, e.Confirm(ctx, r.Cluster, r.Revision, by)
 	})
+	post("admit", func(ctx context.Context, r Request, by string) (Result, error) {
+		return Result{}, e.Admit(ctx, r.Commit, by)
+	})
 	post("suspend", func(ctx context.Context, r Request, by string) (Result, error) {
 		return Result{}, e.Suspend(ctx, r.Scope, r.Reason, by, r.Until)
 	})

@@ -16,6 +16,7 @@ type Engine interface {
 	World(ctx context.Context) (*engine.World, error)
 	Sync(ctx context.Context) error
 	Confirm(ctx context.Context, cluster, revision, by string) error
+	Admit(ctx context.Context, commit, by string) error
 	Suspend(ctx context.Context, scope, reason, by string, until time.Time) error
 	Resume(ctx context.Context, scope, by string) error
 	Hold(ctx context.Context, scopes []string, reason, by string, until time.Time) error
@@ -78,6 +79,7 @@ type Usage struct {
 type Request struct {
 	Cluster  string   `json:"cluster,omitempty"`
 	Revision string   `json:"revision,omitempty"`
+	Commit   string   `json:"commit,omitempty"`
 	Scope    string   `json:"scope,omitempty"`
 	Scopes   []string `json:"scopes,omitempty"`
 	Outdated bool     `json:"outdated,omitempty"`

@@ -36,18 +36,20 @@ A plan saved by zeekrec plan -o is refused (3) if anything has changed that it w
 from. Held by the prune guard, a suspension or a rollback: 4.`,
 		Example: `  zeekrec apply ./clusters
   zeekrec plan -o plan.json ./clusters && zeekrec apply plan.json
-  zeekrec apply --confirm dmz@3f2a91c07be1d855`,
+  zeekrec apply --confirm dmz@3f2a91c07be1d855
+  zeekrec apply --confirm 1a2b3c4d5e6f            a commit that does not descend from the last`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.action(func(ctx context.Context, args []string) error { return a.apply(ctx, args, f) }),
 	}
 	fl := c.Flags()
 	jsonFlag(c, &f.json)
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
-	fl.StringVar(&f.confirm, "confirm", "", "let `CLUSTER@REVISION`, which waits, pass the prune guard")
+	fl.StringVar(&f.confirm, "confirm", "", "let `WHAT` waits pass: a CLUSTER@REVISION that the prune guard holds, or a COMMIT of rewritten history")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long to wait")
 	a.nameFlag(fl)
 	a.zeekFlag(fl)
 	a.logFlags(fl, "error")
+	a.gitFlags(fl)
 	return c
 }
 
@@ -59,11 +61,14 @@ type applying struct {
 	cluster string // wait for this one only; empty: for all
 	// confirm, where that is asked for.
 	confirmCluster, confirmRevision string
+	confirmCommit                   string
 }
 
 func (a *app) apply(ctx context.Context, args []string, f applyFlags) error {
 	p := &applying{a: a, flags: f, watch: newProgress(a, f.quiet)}
-	if f.confirm != "" {
+	if isCommit(f.confirm) {
+		p.confirmCommit = strings.ToLower(f.confirm)
+	} else if f.confirm != "" {
 		var err error
 		if p.confirmCluster, p.confirmRevision, err = clusterRevision(f.confirm); err != nil {
 			return err
@@ -113,12 +118,15 @@ func (p *applying) through(ctx context.Context, args []string, s *engine.Status)
 	if p.confirmCluster != "" {
 		command, req = "confirm", api.Request{Cluster: p.confirmCluster, Revision: p.confirmRevision}
 	}
+	if p.confirmCommit != "" {
+		command, req = "admit", api.Request{Commit: p.confirmCommit}
+	}
 	res, err := c.Do(ctx, command, req)
 	if err != nil {
 		return err
 	}
 	since := res.At
-	if command == "confirm" {
+	if command != "sync" {
 		since = time.Time{} // the source was looked at before
 	}
 	return p.wait(ctx, c.Status, since, res.At)
@@ -142,6 +150,14 @@ func (p *applying) alone(ctx context.Context, args []string) error {
 				return err
 			}
 			if err := m.Engine.Confirm(ctx, p.confirmCluster, p.confirmRevision, p.a.userName()); err != nil {
+				return err
+			}
+		}
+		if p.confirmCommit != "" {
+			if _, err := waitStatus(ctx, m.Engine.Status, func(s *engine.Status) bool { return !s.Source.CheckedAt.IsZero() }); err != nil {
+				return err
+			}
+			if err := m.Engine.Admit(ctx, p.confirmCommit, p.a.userName()); err != nil {
 				return err
 			}
 		}

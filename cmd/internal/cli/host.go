@@ -43,10 +43,18 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	if err := api.CheckPath(socket); err != nil {
 		return err
 	}
-	m, err := local.Open(ctx, local.Config{
+	told, err := a.readHooks(h)
+	if err != nil {
+		return err
+	}
+	cfg := local.Config{
 		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek,
-		ArchiveDir: a.settings.archiveDir, AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
-	})
+		ArchiveDir: a.settings.archiveDir, Git: a.gitOptions(), AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
+	}
+	if told != nil {
+		cfg.News = told
+	}
+	m, err := local.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -70,6 +78,14 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 		if open, err = a.listenManagement(ctx, h.log.With("part", "management")); err != nil {
 			return errors.Join(err, l.Close())
 		}
+	}
+	hook, err := a.listenWebhook(ctx, m.Engine.Sync, h.log)
+	if err != nil {
+		err = errors.Join(err, l.Close())
+		if open != nil {
+			err = errors.Join(err, open.Close())
+		}
+		return err
 	}
 	var g run.Group
 	add := func(ctx context.Context, wait time.Duration, f func(context.Context) error) {
@@ -95,7 +111,14 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 		public := mgmt.NewServer(controllers.Default, Version(), h.log.With("part", "management"))
 		add(rest, 5*time.Second, func(ctx context.Context) error { return public.Serve(ctx, open) })
 	}
+	if hook != nil {
+		add(rest, 5*time.Second, hook)
+	}
 	// Source, engine, agent.
 	add(rest, 30*time.Second, m.Run)
+	// Whoever is to hear of the last of it.
+	if told != nil {
+		add(rest, 5*time.Second, told.Run)
+	}
 	return g.Run()
 }

@@ -164,7 +164,7 @@ error.`,
 			if err != nil {
 				return err
 			}
-			s, err := readSource(ctx, path)
+			s, err := a.readSource(ctx, path)
 			if err != nil {
 				return err
 			}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
 	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
+	"github.com/zeekrec/zeekrec/desired/source/git"
 )
 
 // management are the settings of the API for zeek-client.
@@ -43,7 +43,7 @@ func (a *app) controllers(m *local.Machine, server *api.Server, source string, l
 		Engine: m.Engine, Nodes: server, Cluster: a.settings.management.cluster, Name: a.controllerName(), Instance: a.settings.name,
 		PID: os.Getpid(), StateDir: a.settings.stateDir, Parse: clustercfg.Parse, Log: log,
 	}, func(cluster string) mgmt.Target {
-		if strings.Contains(source, "://") || strings.HasPrefix(source, "git@") {
+		if git.IsURL(source) {
 			return mgmt.NoTarget{URL: source}
 		}
 		return mgmt.NewFileTarget(source, cluster)

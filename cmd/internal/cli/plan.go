@@ -19,6 +19,7 @@ import (
 // planFlags of zeekrec plan.
 type planFlags struct {
 	json, detailed bool
+	markdown       bool
 	out            string
 	from, to       string
 }
@@ -31,14 +32,20 @@ func (a *app) planCommand() *cobra.Command {
 		Long: `Show what would be done if SOURCE were the source now, and why. Nothing is changed.
 
 A folder stands for the whole source: clusters that it lacks would be stopped. A single
-.cfg file plans its own cluster only. Without SOURCE, a running zeekrec is asked what it
+.cfg file plans its own cluster only. SOURCE may be a Git repository, too. Without SOURCE, a running zeekrec is asked what it
 still has to do. Without a running zeekrec, the state folder is read where there is one.
+
+With --from and --to, nothing has to run: what they name is compared, two folders, files or
+URLs, or two revisions of the Git repository that SOURCE is, or that the working folder is
+in. Which scripts nodes load is not known then: a change in NAME/ counts for all of them.
 
 + start   ~ restart   - stop   = update in place, which disturbs nothing`,
 		Example: `  zeekrec plan ./clusters
   zeekrec plan --detailed-exitcode ./clusters    ends with 2 if there is something to do
   zeekrec plan -o plan.json ./clusters           and later: zeekrec apply plan.json
-  zeekrec plan --from ./old --to ./new           compare two folders, offline`,
+  zeekrec plan --from ./old --to ./new           compare two folders, offline
+  zeekrec plan clusters --from main --to HEAD    what merging would do, in a checkout
+  zeekrec plan "https://git.example.org/zeek.git?path=clusters" --from main --to topic --markdown`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.action(func(ctx context.Context, args []string) error { return a.plan(ctx, args, f) }),
 	}
@@ -46,9 +53,12 @@ still has to do. Without a running zeekrec, the state folder is read where there
 	jsonFlag(c, &f.json)
 	fl.BoolVar(&f.detailed, "detailed-exitcode", false, "end with 2 if there is something to do")
 	fl.StringVarP(&f.out, "out", "o", "", "save the plan in `FILE`, for zeekrec apply FILE")
-	fl.StringVar(&f.from, "from", "", "compare: the `SOURCE` that is taken to run")
-	fl.StringVar(&f.to, "to", "", "compare: the `SOURCE` that is to run")
+	fl.BoolVar(&f.markdown, "markdown", false, "print Markdown, for a comment on a pull request")
+	fl.StringVar(&f.from, "from", "", "compare: the `SOURCE` or revision that is taken to run")
+	fl.StringVar(&f.to, "to", "", "compare: the `SOURCE` or revision that is to run")
+	c.MarkFlagsMutuallyExclusive("json", "markdown")
 	a.nameFlag(fl)
+	a.gitFlags(fl)
 	return c
 }
 
@@ -62,6 +72,8 @@ func (a *app) plan(ctx context.Context, args []string, f planFlags) error {
 			p.Diagnostics = append([]desired.Diagnostic{{Severity: desired.Info, Code: "world", Message: note}}, p.Diagnostics...)
 		}
 		err = a.printJSON(p)
+	} else if f.markdown {
+		err = a.print(render.PlanMarkdown(p))
 	} else {
 		err = a.printPlan(p, note)
 	}
@@ -82,10 +94,10 @@ func (a *app) makePlan(ctx context.Context, args []string, f planFlags) (*reconc
 		switch {
 		case f.from == "" || f.to == "":
 			return nil, "", usage(errors.New("cannot compare: --from and --to belong together"))
-		case len(args) > 0 || f.out != "":
-			return nil, "", usage(errors.New("cannot use --from and --to together with SOURCE or --out"))
+		case f.out != "":
+			return nil, "", usage(errors.New("cannot use --from and --to together with --out"))
 		}
-		p, err := a.compare(ctx, f.from, f.to)
+		p, err := a.compare(ctx, args, f.from, f.to)
 		return p, "", err
 	}
 	if len(args) == 0 && f.out == "" {
@@ -104,7 +116,7 @@ func (a *app) makePlan(ctx context.Context, args []string, f planFlags) (*reconc
 			return nil, "", err
 		}
 	}
-	p, err := preview(ctx, w, path)
+	p, err := a.preview(ctx, w, path)
 	if err != nil {
 		return nil, "", err
 	}
@@ -118,8 +130,8 @@ func (a *app) makePlan(ctx context.Context, args []string, f planFlags) (*reconc
 }
 
 // preview is the plan for a source in a world.
-func preview(ctx context.Context, w *engine.World, path string) (*reconciler.Plan, error) {
-	s, err := readSource(ctx, path)
+func (a *app) preview(ctx context.Context, w *engine.World, path string) (*reconciler.Plan, error) {
+	s, err := a.readSource(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -127,16 +139,10 @@ func preview(ctx context.Context, w *engine.World, path string) (*reconciler.Pla
 }
 
 // compare plans the way from one source to another.
-func (a *app) compare(ctx context.Context, from, to string) (*reconciler.Plan, error) {
-	var snaps [2]*desired.Snapshot
-	for i, arg := range []string{from, to} {
-		path, err := sourcePath(arg)
-		if err != nil {
-			return nil, err
-		}
-		if snaps[i], err = readSource(ctx, path); err != nil {
-			return nil, err
-		}
+func (a *app) compare(ctx context.Context, args []string, from, to string) (*reconciler.Plan, error) {
+	snaps, err := a.sides(ctx, args, from, to)
+	if err != nil {
+		return nil, err
 	}
 	if isFile(from) && isFile(to) && len(snaps[0].Files) == 1 && len(snaps[1].Files) == 1 {
 		// Two files are two states of one cluster, whatever they are called.

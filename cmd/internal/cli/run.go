@@ -46,6 +46,9 @@ Nodes outlive it: when it ends they go on, and the next run finds them again. Wi
 	a.zeekFlag(c.Flags())
 	a.logFlags(c.Flags(), "info")
 	a.managementFlags(c.Flags())
+	a.gitFlags(c.Flags())
+	a.followFlags(c.Flags())
+	a.hooksFlag(c.Flags())
 	return c
 }
 

@@ -79,7 +79,7 @@ func (a *app) checkFresh(ctx context.Context, p *savedPlan) error {
 	if err != nil {
 		return err
 	}
-	now, err := preview(ctx, w, p.Source)
+	now, err := a.preview(ctx, w, p.Source)
 	if err != nil {
 		return err
 	}

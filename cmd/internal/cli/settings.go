@@ -27,6 +27,9 @@ type settings struct {
 	logLevel   string
 
 	management management
+	git        gitSettings
+	webhook    webhookSettings
+	hooks      string
 }
 
 // The defaults that do not depend on the user.
@@ -38,8 +41,8 @@ const (
 // settable are the names of flags that may also be set by ZEEKREC_NAME and in the settings file. A flag
 // that confirms or forces something is none of them.
 func settable() []string {
-	return []string{"state-dir", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
-		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls"}
+	return append(gitSettable(), "hooks", "state-dir", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
+		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls")
 }
 
 func (a *app) globalFlags(f *pflag.FlagSet) {

@@ -11,16 +11,21 @@ import (
 
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/desired/source"
+	"github.com/zeekrec/zeekrec/desired/source/git"
 )
 
 // readTimeout bounds a look at a source: a file system may hang.
 const readTimeout = 60 * time.Second
 
-// sourcePath is the absolute path of a source that is a folder or a file.
+// sourcePath is the absolute path of a source that is a folder or a file, or the URL of one that is a Git repository, always the same for
+// the same.
 func sourcePath(arg string) (string, error) {
-	if strings.Contains(arg, "://") || strings.HasPrefix(arg, "git@") {
-		return "", usage(fmt.Errorf("cannot use %s: this version of zeekrec reads folders and .cfg files, and no Git repositories", arg),
-			"clone it, and give the folder")
+	if git.IsURL(arg) {
+		u, err := git.Parse(arg)
+		if err != nil {
+			return "", usage(err, "for example: https://git.example.org/zeek.git?ref=main&path=clusters, ssh://git@HOST/PATH, file:///PATH")
+		}
+		return u.String(), nil
 	}
 	abs, err := filepath.Abs(arg)
 	if err != nil {
@@ -38,7 +43,14 @@ func (a *app) argOr(args []string) (string, error) {
 }
 
 // readSource looks at a source once.
-func readSource(ctx context.Context, path string) (*desired.Snapshot, error) {
+func (a *app) readSource(ctx context.Context, path string) (*desired.Snapshot, error) {
+	if git.IsURL(path) {
+		u, err := git.Parse(path)
+		if err != nil {
+			return nil, err
+		}
+		return git.Read(ctx, u, a.gitOptions())
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("cannot read the source %s: no answer within %s", path, readTimeout))
 	defer cancel()
 	return source.Read(ctx, path)
@@ -48,6 +60,11 @@ func readSource(ctx context.Context, path string) (*desired.Snapshot, error) {
 func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
+}
+
+// isCommit reports whether a text is the beginning of a commit's name.
+func isCommit(s string) bool {
+	return len(s) >= 7 && len(s) <= 40 && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
 // clusterRevision splits CLUSTER@REV.

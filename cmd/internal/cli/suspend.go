@@ -42,7 +42,7 @@ func (a *app) resumeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "resume [SCOPE]",
 		Short:             "Go on acting after a suspend",
-		Long:              "End a suspension. What has changed meanwhile is rolled out now.\n" + scopesHelp,
+		Long:              "End a suspension, and of a cluster a rollback as well, as unpin does. What has changed\nmeanwhile is rolled out now.\n" + scopesHelp,
 		Example:           "  zeekrec resume\n  zeekrec resume dmz",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeScopes,

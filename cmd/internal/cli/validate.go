@@ -36,6 +36,7 @@ checked against each other. Ends with 1 if any file is invalid.`,
 	}
 	jsonFlag(c, &asJSON)
 	a.nameFlag(c.Flags())
+	a.gitFlags(c.Flags())
 	return c
 }
 
@@ -89,7 +90,7 @@ func (a *app) filesOf(ctx context.Context, args []string) (map[string][]desired.
 		if err != nil {
 			return nil, err
 		}
-		s, err := readSource(ctx, path)
+		s, err := a.readSource(ctx, path)
 		if err != nil {
 			return nil, err
 		}

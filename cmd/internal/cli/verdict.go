@@ -29,8 +29,11 @@ func judge(s *engine.Status, cluster string, removal bool, looked, began time.Ti
 		v.pending = append(v.pending, "the source has not been looked at yet")
 		return v
 	}
-	if s.Source.State == "error" {
+	switch s.Source.State {
+	case "error":
 		v.failed = append(v.failed, *s.Source.Error)
+	case "held":
+		v.held = append(v.held, *s.Source.Error)
 	}
 	if s.Journal != "" {
 		v.failed = append(v.failed, s.Journal)

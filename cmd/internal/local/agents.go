@@ -53,6 +53,14 @@ func (a *agents) Ask(ctx context.Context, instance, zeek string) error {
 	return nil
 }
 
+// Loads hands the question on.
+func (a *agents) Loads(ctx context.Context, instance string, rs []desired.Resource) (map[string][]string, error) {
+	if err := a.mine(instance); err != nil {
+		return nil, err
+	}
+	return a.agent.Loads(ctx, rs)
+}
+
 // Check hands the question on.
 func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
 	if err := a.mine(instance); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/run"
@@ -14,6 +15,7 @@ import (
 	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
 	"github.com/zeekrec/zeekrec/desired/source"
+	"github.com/zeekrec/zeekrec/desired/source/git"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 	"github.com/zeekrec/zeekrec/reconciler/engine/journal"
 )
@@ -21,8 +23,10 @@ import (
 // Config of a machine.
 type Config struct {
 	StateDir string
-	// Source is the path of a folder or a .cfg file.
+	// Source is the path of a folder or a .cfg file, or the URL of a Git repository, in the form of git.URL.String.
 	Source string
+	// Git says how to reach a repository; its Dir and Base are the machine's own.
+	Git git.Options
 	// Instance is the agent's name.
 	Instance string
 	// Zeek to run where a cluster names none; empty: that on PATH.
@@ -37,8 +41,32 @@ type Config struct {
 	By string
 	// Launcher is the command that ends in process.ExecNode.
 	Launcher []string
-	Version  string
-	Log      *slog.Logger
+	// News are told of what is journaled; nil: nobody is.
+	News    News
+	Version string
+	Log     *slog.Logger
+}
+
+// News take what is in the journal. Begin is called once, before the first Take, with the number of the newest record; Take then gets every
+// record after it is on disk, in their order, and must not block.
+type News interface {
+	Begin(last int64, history func(each func(engine.Record) error) error) error
+	Take(rs ...*engine.Record)
+}
+
+// telling is a journal that News are told of.
+type telling struct {
+	*journal.Journal
+	news News
+}
+
+// Append tells of what was written.
+func (t telling) Append(ctx context.Context, rs ...*engine.Record) error {
+	err := t.Journal.Append(ctx, rs...)
+	if err == nil {
+		t.news.Take(rs...)
+	}
+	return err
 }
 
 // Machine is controller and agent of one host.
@@ -49,10 +77,17 @@ type Machine struct {
 	Zeek string
 
 	agent   *agent.Agent
-	folder  *source.Folder
+	source  follower
 	seen    chan engine.Observation
 	journal *journal.Journal
 	log     *slog.Logger
+}
+
+// follower is a source that is followed: a folder, or a repository.
+type follower interface {
+	Run(ctx context.Context) error
+	Updates() <-chan source.Update
+	Sync()
 }
 
 // Bound says that the state folder belongs to another source.
@@ -85,6 +120,13 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	if err := bind(ctx, j, state, cfg); err != nil {
 		return nil, err
 	}
+	var records engine.Journal = j
+	if cfg.News != nil {
+		if err := cfg.News.Begin(state.Seq, func(each func(engine.Record) error) error { return journal.History(cfg.StateDir, each) }); err != nil {
+			return nil, err
+		}
+		records = telling{j, cfg.News}
+	}
 	ks := keys.Open(cfg.StateDir)
 	a, err := agent.New(agent.Config{
 		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
@@ -93,17 +135,40 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var taken atomic.Value // the commit that counts, a string
+	taken.Store("")
+	if state.Commit != nil {
+		taken.Store(state.Commit.ID)
+	}
+	src, err := follow(cfg, func() string { return taken.Load().(string) })
+	if err != nil {
+		return nil, err
+	}
 	m := &Machine{
 		Zeek: zeek, agent: a, journal: j, log: cfg.Log, Nodes: &Nodes{agent: a, stateDir: cfg.StateDir},
-		folder: source.NewFolder(cfg.Source, source.Options{Log: cfg.Log.With("part", "source")}),
-		seen:   make(chan engine.Observation),
+		source: src, seen: make(chan engine.Observation),
 	}
 	m.Engine = engine.New(engine.Config{
-		Source: cfg.Source, Observations: m.seen, Look: m.folder.Sync, Agents: &agents{agent: a, instance: cfg.Instance},
-		Journal: j, Keys: ks, State: state, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
+		Source: cfg.Source, Observations: m.seen, Look: src.Sync, Took: func(c string) { taken.Store(c) }, Agents: &agents{agent: a, instance: cfg.Instance},
+		Journal: records, Keys: ks, State: state, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
 		HoldsOnly: cfg.AnyZeek,
 	})
 	return m, nil
+}
+
+// follow makes the source.
+func follow(cfg Config, base func() string) (follower, error) {
+	log := cfg.Log.With("part", "source")
+	if !git.IsURL(cfg.Source) {
+		return source.NewFolder(cfg.Source, source.Options{Log: log}), nil
+	}
+	u, err := git.Parse(cfg.Source)
+	if err != nil {
+		return nil, err
+	}
+	o := cfg.Git
+	o.Dir, o.Base, o.Log = filepath.Join(cfg.StateDir, "git"), base, log
+	return git.New(u, o)
 }
 
 // bind makes sure that the state folder is this source's. Nodes of another source are no longer known
@@ -153,7 +218,7 @@ func (m *Machine) Run(ctx context.Context) error {
 		return context.Cause(ctx)
 	}, func(why error) { cancel(why) })
 	// The source, and what carries its news to the engine.
-	add("source", func(ctx context.Context) error { return m.folder.Run(ctx) })
+	add("source", func(ctx context.Context) error { return m.source.Run(ctx) })
 	add("observer", m.observe)
 	// The engine sends orders, so it ends before the agent that takes them.
 	add("engine", m.Engine.Run)
@@ -173,7 +238,7 @@ func (m *Machine) observe(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case u := <-m.folder.Updates():
+		case u := <-m.source.Updates():
 			select {
 			case m.seen <- observation(u):
 			case <-ctx.Done():
@@ -185,7 +250,7 @@ func (m *Machine) observe(ctx context.Context) error {
 
 // observation is an update in the engine's words.
 func observation(u source.Update) engine.Observation {
-	o := engine.Observation{Snapshot: u.Snapshot, Err: u.Err, CheckedAt: u.CheckedAt}
+	o := engine.Observation{Snapshot: u.Snapshot, Err: u.Err, Commit: u.Commit, CheckedAt: u.CheckedAt}
 	for _, p := range u.Pending {
 		o.Notes = append(o.Notes, fmt.Sprintf("%s waits since %s: %s", p.File, p.Since.Format(time.TimeOnly), p.Reason))
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/zeekrec/zeekrec/desired"
@@ -53,6 +54,8 @@ func subject(r *engine.Record) string {
 		return r.Scope
 	case r.Drift != nil:
 		return r.Drift.Resource
+	case r.Commit != nil:
+		return desired.ShortCommit(r.Commit.ID)
 	}
 	return ""
 }
@@ -69,8 +72,10 @@ func event(r *engine.Record) (string, tone) {
 		return string(r.Outcome), warn
 	case engine.KindDrift:
 		return "drift: " + r.Drift.Event, warn
-	case engine.KindRejected, engine.KindQuarantined:
+	case engine.KindRejected, engine.KindQuarantined, engine.KindCommitRejected:
 		return string(r.Kind), bad
+	case engine.KindCommitHeld:
+		return string(r.Kind), warn
 	case engine.KindAccepted:
 		if r.Accepted != nil && r.Accepted.Guard != "" {
 			return "held", warn
@@ -101,9 +106,19 @@ func details(r *engine.Record, o Options) string {
 		if r.Accepted.Guard != "" {
 			parts = append(parts, r.Accepted.Guard)
 		}
+		if r.Accepted.Commit != "" {
+			parts = append(parts, "commit "+desired.ShortCommit(r.Accepted.Commit))
+		}
 	case engine.KindRejected:
 		if len(r.Problems) > 0 {
 			parts = append(parts, r.Problems[0].String())
+		}
+		if r.Commit != nil {
+			parts = append(parts, "commit "+r.Commit.Short())
+		}
+	case engine.KindCommit, engine.KindCommitRejected, engine.KindCommitHeld, engine.KindCommitAdmitted:
+		if r.Commit != nil {
+			parts = append(parts, commitDetails(r.Commit)...)
 		}
 	case engine.KindRollout:
 		if r.Rollout != nil {
@@ -133,6 +148,25 @@ func details(r *engine.Record, o Options) string {
 		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// commitDetails are what a commit says of itself, who signed it, and what it passed over.
+func commitDetails(c *desired.Commit) []string {
+	var parts []string
+	if c.Subject != "" {
+		parts = append(parts, strconv.Quote(c.Subject))
+	}
+	if c.Signer != "" {
+		parts = append(parts, "signed by "+c.Signer)
+	}
+	if n := len(c.Passed) + c.More; n > 0 {
+		names := make([]string, 0, len(c.Passed))
+		for i := range c.Passed {
+			names = append(names, c.Passed[i].Short())
+		}
+		parts = append(parts, count(n, "commit")+" before it passed over: "+few(names, 3))
+	}
+	return parts
 }
 
 // nodesOf counts those of a revision.

@@ -31,7 +31,7 @@ func Plan(p *reconciler.Plan, o Options) string {
 	var b strings.Builder
 	for i := range p.Clusters {
 		c := &p.Clusters[i]
-		if len(c.Actions)+len(c.Waiting)+len(c.Orphaned) == 0 && c.Held == nil && c.Revision.From == c.Revision.To {
+		if len(c.Actions)+len(c.Waiting)+len(c.Orphaned) == 0 && c.Held == nil && c.Paused == "" && c.Revision.From == c.Revision.To {
 			continue
 		}
 		clusterPlan(&b, c, o)
@@ -51,6 +51,9 @@ func clusterPlan(b *strings.Builder, c *reconciler.ClusterPlan, o Options) {
 	if c.Held != nil {
 		fmt.Fprintf(b, "  %s %s\n", o.paint(bad, "held:"), c.Held.Reason)
 		fmt.Fprintf(b, "        nothing of this is done before: zeekrec apply --confirm %s@%s\n", c.Name, c.Revision.To)
+	}
+	if c.Paused != "" {
+		fmt.Fprintf(b, "  %s %s\n", o.paint(warn, "paused:"), c.Paused)
 	}
 	for rest := c.Actions; len(rest) > 0; {
 		n := 0

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
@@ -37,13 +38,16 @@ func sourceLines(b *strings.Builder, s *engine.Status, o Options) {
 	src := &s.Source
 	fmt.Fprintf(b, "%s  %s", o.paint(strong, "source"), src.URL)
 	if src.Commit != "" {
-		fmt.Fprintf(b, " at %s", src.Commit)
+		fmt.Fprintf(b, " at %s by %s", desired.ShortCommit(src.Commit), src.Author)
+		if src.Signer != "" {
+			fmt.Fprintf(b, ", signed by %s", src.Signer)
+		}
 	}
 	t := good
 	switch src.State {
 	case "error":
 		t = bad
-	case "invalid":
+	case "invalid", "held":
 		t = warn
 	}
 	if src.CheckedAt.IsZero() {

@@ -57,6 +57,9 @@ func (p *Program) Loaded(suffix string) bool {
 	return slices.ContainsFunc(p.loaded, func(path string) bool { return strings.HasSuffix(path, suffix) })
 }
 
+// Scripts are the paths of all that was loaded, in this order.
+func (p *Program) Scripts() []string { return slices.Clone(p.loaded) }
+
 // Nodes returns the layout, sorted by name.
 func (p *Program) Nodes() []Node {
 	var nodes []Node
