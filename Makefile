@@ -47,7 +47,7 @@ e2e: build standin ## the long proof, but for the table: with a real Zeek where 
 table: ## try every row of the table of minimal restarts with Zeek, and write desired/MINIMAL.md
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 40m -v -run 'TestE2ETable' ./cmd/zeekrec -update-table
 
-e2e-git: ## the long proof of the Git source: 500 pushes, kill -9 a hundred times, 2 GB in a repository
+e2e-git: ## the long proof of the Git source: 500 pushes, kill -9 a hundred times, 2 GB, NAME/ with real Zeek
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 60m -v -run 'TestGitE2E' ./cmd/zeekrec
 
 acceptance: build ## Zeek's own test suite of the management framework, SUITE=folder, TESTS="NAME…" (testdata/clustersuite)

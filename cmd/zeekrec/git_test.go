@@ -48,13 +48,6 @@ func TestGit(t *testing.T) {
 		action, restarted := g.timed(true)
 		t.Logf("from the webhook to the rollout: %s, to the worker's new process: %s", action, restarted)
 	})
-	t.Run("content", func(t *testing.T) {
-		zeek, ok := realZeek()
-		if !ok {
-			t.Skip("needs a real Zeek on the PATH or in /opt/zeek/bin")
-		}
-		gitContent(t, newGitRig(t, bin, zeek))
-	})
 	t.Run("poll", func(t *testing.T) {
 		g := newGitRig(t, bin, standin)
 		g.more = append(g.more, "--git-poll", "1s")
@@ -96,9 +89,15 @@ event zeek_init()
 	"site.conf":    "Site::greeting hello\n",
 }
 
-// gitContent: with real Zeek, what a push changes in NAME/ restarts those that load it, as Zeek itself says, and data reach all nodes while
-// they run; so do options.
-func gitContent(t *testing.T, g *gitRig) {
+// TestGitE2EContent: with real Zeek, what a push changes in NAME/ restarts those that load it, as Zeek itself says, and data reach all nodes
+// while they run; so do options.
+func TestGitE2EContent(t *testing.T) {
+	longGit(t)
+	zeek, ok := realZeek()
+	if !ok {
+		t.Skip("needs a real Zeek on the PATH or in /opt/zeek/bin")
+	}
+	g := newGitRig(t, build(t, "./cmd/zeekrec", "-s -w"), zeek)
 	g.files = maps.Clone(siteScripts)
 	commit := g.push()
 	g.start()
