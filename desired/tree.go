@@ -2,6 +2,7 @@ package desired
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -45,6 +46,51 @@ func (t Tree) Scripts() []string {
 
 // Code is the hash of all that a node may load of a tree: as long as it is the same, and all that is loaded is among Scripts, Zeek loads the same.
 func (t Tree) Code() string { return t.Loaded(t.Scripts()) }
+
+var (
+	conditions = regexp.MustCompile(`@if\s*\(`)
+	nodeNames  = regexp.MustCompile(`\bCluster::node\b|\bCLUSTER_NODE\b`)
+	calls      = regexp.MustCompile(`([\w:]+)\s*\(`)
+)
+
+// ofTheRole are functions whose results are the same for all nodes of a role and a host.
+var ofTheRole = map[string]bool{"Cluster::local_node_type": true, "Cluster::is_enabled": true, "Version::at_least": true, "getenv": true}
+
+// NamesNodes reports whether what two nodes of one role load of the tree may differ: whether a condition (@if) of its scripts knows nodes by
+// their names, or calls a function that may.
+func (t Tree) NamesNodes() bool {
+	return slices.ContainsFunc(t.Scripts(), func(name string) bool {
+		text := t[name].Data
+		for _, at := range conditions.FindAllIndex(text, -1) {
+			cond := parenthesis(text[at[1]:])
+			if nodeNames.Match(cond) {
+				return true
+			}
+			for _, call := range calls.FindAllSubmatch(cond, -1) {
+				if !ofTheRole[string(call[1])] {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
+// parenthesis is what comes before the parenthesis that closes one just opened.
+func parenthesis(b []byte) []byte {
+	open := 1
+	for i, c := range b {
+		switch c {
+		case '(':
+			open++
+		case ')':
+			if open--; open == 0 {
+				return b[:i]
+			}
+		}
+	}
+	return b
+}
 
 func readAtStart(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {

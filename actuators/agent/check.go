@@ -184,9 +184,9 @@ func commandLine(l launch.Launch) string {
 }
 
 // Loads asks Zeek itself which scripts of NAME/ each resource would load, by its key: names within NAME/, sorted. Their files are on
-// disk (PutFiles). It runs one program for each distinct command line, beside the nodes, and disturbs nothing. Who is missing in the
+// disk (PutFiles). It runs one program for each distinct command line, or with each for each resource, beside the nodes, and disturbs nothing. Who is missing in the
 // answer could not be asked: its scripts do not parse, for one.
-func (a *Agent) Loads(ctx context.Context, rs []desired.Resource) (map[string][]string, error) {
+func (a *Agent) Loads(ctx context.Context, rs []desired.Resource, each bool) (map[string][]string, error) {
 	groups, keys := map[string]launch.Launch{}, map[string][]string{}
 	for i := range rs {
 		r := &rs[i]
@@ -202,6 +202,9 @@ func (a *Agent) Loads(ctx context.Context, rs []desired.Resource) (map[string][]
 			continue
 		}
 		sort := r.Cluster + "\x00" + string(r.Role) + "\x00" + r.Node.Files + "\x00" + commandLine(cmd.Check())
+		if each {
+			sort += "\x00" + r.Name
+		}
 		groups[sort] = cmd
 		keys[sort] = append(keys[sort], r.Key())
 	}

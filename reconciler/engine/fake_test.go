@@ -194,7 +194,7 @@ func (h *hosts) CheckUpdate(ctx context.Context, instance string, rs []desired.R
 
 func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
 
-func (h *hosts) Loads(ctx context.Context, _ string, rs []desired.Resource) (map[string][]string, error) {
+func (h *hosts) Loads(ctx context.Context, _ string, rs []desired.Resource, _ bool) (map[string][]string, error) {
 	h.mu.Lock()
 	wait := h.loadsWait
 	h.mu.Unlock()

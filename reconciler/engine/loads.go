@@ -112,11 +112,18 @@ func byNode(loads []desired.Loads) map[string][]string {
 func (e *Engine) askLoads(ctx context.Context, cluster string, tree desired.Tree, rs []desired.Resource, l *loading) {
 	byInstance := map[string][]desired.Resource{}
 	keys := map[string]string{} // of the memory, by resource
-	code, usual := tree.Code(), tree.Scripts()
+	scripts := scriptsOf(tree)
+	remembered := map[string][]string{} // by node
 	for i := range rs {
-		if _, known := e.fleet[rs[i].Instance]; known && rs[i].Node != nil {
+		if rs[i].Node == nil {
+			continue
+		}
+		key := e.loadKey(&rs[i], scripts)
+		if a, ok := e.loadMemory[key]; ok && a.of(scripts) {
+			remembered[rs[i].Name] = a.scripts
+		} else if _, known := e.fleet[rs[i].Instance]; known {
 			byInstance[rs[i].Instance] = append(byInstance[rs[i].Instance], rs[i])
-			keys[rs[i].Key()] = e.loadKey(&rs[i], code)
+			keys[rs[i].Key()] = key
 		}
 	}
 	go func() {
@@ -127,7 +134,7 @@ func (e *Engine) askLoads(ctx context.Context, cluster string, tree desired.Tree
 			err := e.cfg.Agents.PutFiles(within, inst, cluster, tree)
 			var answer map[string][]string
 			if err == nil {
-				answer, err = e.cfg.Agents.Loads(within, inst, some)
+				answer, err = e.cfg.Agents.Loads(within, inst, some, scripts.namesNodes)
 			}
 			if err != nil {
 				e.log.Warn("Cannot ask which scripts are loaded; all of them are taken to be", "cluster", cluster, "instance", inst, "error", err)
@@ -138,15 +145,15 @@ func (e *Engine) askLoads(ctx context.Context, cluster string, tree desired.Tree
 			if len(e.loadMemory) > maxLoadCache {
 				clear(e.loadMemory)
 			}
-			byName := map[string][]string{}
-			for key, scripts := range found {
-				a := loadAnswer{scripts: scripts}
-				if slices.ContainsFunc(scripts, func(n string) bool { _, found := slices.BinarySearch(usual, n); return !found }) {
-					a.tree = tree.Hash()
+			byName := maps.Clone(remembered)
+			for key, loaded := range found {
+				a := loadAnswer{scripts: loaded}
+				if slices.ContainsFunc(loaded, func(n string) bool { _, found := slices.BinarySearch(scripts.usual, n); return !found }) {
+					a.tree = scripts.hash
 				}
 				e.loadMemory[keys[key]] = a
 				_, name, _ := strings.Cut(key, "/")
-				byName[name] = scripts
+				byName[name] = loaded
 			}
 			l.done, l.loads = true, groupLoads(byName)
 		})
@@ -155,13 +162,13 @@ func (e *Engine) askLoads(ctx context.Context, cluster string, tree desired.Tree
 
 // rememberedLoads are what is known already of just these command lines and scripts.
 func (e *Engine) rememberedLoads(rs []desired.Resource, tree desired.Tree) ([]desired.Loads, bool) {
-	found, code, hash := map[string][]string{}, tree.Code(), tree.Hash()
+	found, scripts := map[string][]string{}, scriptsOf(tree)
 	for i := range rs {
 		if rs[i].Node == nil {
 			continue
 		}
-		a, ok := e.loadMemory[e.loadKey(&rs[i], code)]
-		if !ok || a.tree != "" && a.tree != hash {
+		a, ok := e.loadMemory[e.loadKey(&rs[i], scripts)]
+		if !ok || !a.of(scripts) {
 			return nil, false
 		}
 		found[rs[i].Name] = a.scripts
@@ -169,12 +176,30 @@ func (e *Engine) rememberedLoads(rs []desired.Resource, tree desired.Tree) ([]de
 	return groupLoads(found), true
 }
 
-// loadKey names all that the answer for a resource depends on. code is Tree.Code of its NAME/.
-func (e *Engine) loadKey(r *desired.Resource, code string) string {
+// loadKey names all that the answer for a resource depends on: its name only where its scripts know nodes by their names.
+func (e *Engine) loadKey(r *desired.Resource, s treeScripts) string {
 	n := r.Node
 	z := e.fleet[r.Instance].Host.Zeek[n.Zeek]
-	return fmt.Sprintf("%q %q %q %v %q %q %q %q %v %q %q", r.Instance, r.Role, r.Name, z, n.Backend, n.Scripts, n.Args, n.Env, n.Options, n.LocalNets, code)
+	name := ""
+	if s.namesNodes {
+		name = r.Name
+	}
+	return fmt.Sprintf("%q %q %q %v %q %q %q %q %v %q %q", r.Instance, r.Role, name, z, n.Backend, n.Scripts, n.Args, n.Env, n.Options, n.LocalNets, s.code)
 }
+
+// treeScripts is what answers depend on of a NAME/.
+type treeScripts struct {
+	code, hash string
+	usual      []string // Tree.Scripts
+	namesNodes bool
+}
+
+func scriptsOf(t desired.Tree) treeScripts {
+	return treeScripts{code: t.Code(), hash: t.Hash(), usual: t.Scripts(), namesNodes: t.NamesNodes()}
+}
+
+// of reports whether an answer is good for a NAME/ of the same code.
+func (a loadAnswer) of(s treeScripts) bool { return a.tree == "" || a.tree == s.hash }
 
 // groupLoads has nodes that load the same together, of scripts by the node's name.
 func groupLoads(found map[string][]string) []desired.Loads {

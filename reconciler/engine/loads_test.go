@@ -73,6 +73,22 @@ func TestOnlyWhoLoadsItRestarts(t *testing.T) {
 		b.obs <- withTree("manager logger-1 worker-1=x worker-2", files)
 		b.settle()
 		b.want("an environment", b.hosts.took(), "restart dmz/worker-1")
+		// Nor is a worker more, which loads what the others do, unless scripts know nodes by their names.
+		asked = b.hosts.loadsAsked
+		b.obs <- withTree("manager logger-1 worker-1=x worker-2 worker-3", files)
+		b.settle()
+		if !strings.Contains(b.hosts.took(), "start dmz/worker-3") || b.hosts.loadsAsked != asked {
+			t.Errorf("a worker more: asked %d times", b.hosts.loadsAsked-asked)
+		}
+		files["local.zeek"] = "@if ( Cluster::node == \"worker-4\" )"
+		b.obs <- withTree("manager logger-1 worker-1=x worker-2 worker-3", files)
+		b.settle()
+		asked = b.hosts.loadsAsked
+		b.obs <- withTree("manager logger-1 worker-1=x worker-2 worker-3 worker-4", files)
+		b.settle()
+		if b.hosts.loadsAsked != asked+1 {
+			t.Errorf("a worker more, whose name may matter: asked %d times", b.hosts.loadsAsked-asked)
+		}
 	})
 }
 

@@ -23,8 +23,8 @@ type Agents interface {
 	// Ask has the agent find out what the Zeek at a path is; the answer is in its reports when Ask returns.
 	Ask(ctx context.Context, instance, zeek string) error
 	// Loads asks the Zeek there which scripts of NAME/ each resource would load: names within NAME/, sorted, by the resource's key. Who
-	// is missing could not be asked. It disturbs nothing.
-	Loads(ctx context.Context, instance string, rs []desired.Resource) (map[string][]string, error)
+	// is missing could not be asked. It disturbs nothing. With each, every resource is asked for by itself, since its name may matter.
+	Loads(ctx context.Context, instance string, rs []desired.Resource, each bool) (map[string][]string, error)
 	// Check is the preflight: would these resources start there? It disturbs nothing. With disturbs, something that
 	// runs, there or elsewhere, is to be stopped for them, so that nothing may be taken as known from an earlier check.
 	Check(ctx context.Context, instance string, rs []desired.Resource, disturbs bool) ([]observed.Problem, error)

@@ -54,11 +54,11 @@ func (a *agents) Ask(ctx context.Context, instance, zeek string) error {
 }
 
 // Loads hands the question on.
-func (a *agents) Loads(ctx context.Context, instance string, rs []desired.Resource) (map[string][]string, error) {
+func (a *agents) Loads(ctx context.Context, instance string, rs []desired.Resource, each bool) (map[string][]string, error) {
 	if err := a.mine(instance); err != nil {
 		return nil, err
 	}
-	return a.agent.Loads(ctx, rs)
+	return a.agent.Loads(ctx, rs, each)
 }
 
 // Check hands the question on.
