@@ -241,8 +241,9 @@ func (g *gitRig) overSSH() {
 	}
 	_ = os.MkdirAll("/run/sshd", 0o755)
 	port := freeTCP(g.t)
-	g.write("sshd_config", fmt.Sprintf("ListenAddress 127.0.0.1:%d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n",
-		port, g.path("host"), g.path("user.pub")))
+	// The home of this machine's root may have a .bashrc that takes its time.
+	g.write("sshd_config", fmt.Sprintf("ListenAddress 127.0.0.1:%d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nSetEnv HOME=%s\n",
+		port, g.path("host"), g.path("user.pub"), g.dir))
 	cmd := exec.Command(sshd, "-D", "-e", "-f", g.path("sshd_config"))
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)
@@ -276,7 +277,7 @@ func (g *gitRig) swap() string {
 	return name
 }
 
-// timed pushes an interface, tells, and measures until the first action is in the history and until the worker has another process.
+// timed pushes an interface, tells, and measures until the order goes out and until the worker has another process.
 func (g *gitRig) timed(tell bool) (action, restarted time.Duration) {
 	g.t.Helper()
 	s, err := g.status()
@@ -307,6 +308,23 @@ func (g *gitRig) timed(tell bool) (action, restarted time.Duration) {
 	if got := changed(before, pids(after)); got != who {
 		g.t.Errorf("disturbed %q, want %q", got, who)
 	}
-	rs := g.history(engine.KindRollout)
-	return rs[len(rs)-1].At.Sub(began), restarted
+	return g.acted("restart", "dmz/"+who).Sub(began), restarted
+}
+
+// acted is when zeekrec last gave an order, as its log has it.
+func (g *gitRig) acted(verb, resource string) (at time.Time) {
+	g.t.Helper()
+	b, err := os.ReadFile(g.log.Name())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for l := range strings.Lines(string(b)) {
+		if strings.Contains(l, "msg=Action ") && strings.Contains(l, " action="+verb+" resource="+resource+" ") {
+			stamp, _, _ := strings.Cut(strings.TrimPrefix(l, "time="), " ")
+			if at, err = time.Parse(time.RFC3339Nano, stamp); err != nil {
+				g.t.Fatal(err)
+			}
+		}
+	}
+	return at
 }

@@ -33,7 +33,7 @@ func TestGit(t *testing.T) {
 			g.start()
 			g.seen(commit)
 			action, restarted := g.timed(true)
-			t.Logf("from the webhook to the rollout: %s, to the worker's new process: %s", action, restarted)
+			t.Logf("from the webhook to the order: %s, to the worker's new process: %s", action, restarted)
 		})
 	}
 	t.Run("zeek", func(t *testing.T) {
@@ -45,8 +45,9 @@ func TestGit(t *testing.T) {
 		commit := g.push()
 		g.start()
 		g.seen(commit)
+		g.zeekrec("plan") // waits for what a cluster that has just come up is asked
 		action, restarted := g.timed(true)
-		t.Logf("from the webhook to the rollout: %s, to the worker's new process: %s", action, restarted)
+		t.Logf("from the webhook to the order: %s, to the worker's new process: %s", action, restarted)
 	})
 	t.Run("poll", func(t *testing.T) {
 		g := newGitRig(t, bin, standin)
