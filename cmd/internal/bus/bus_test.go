@@ -1,0 +1,304 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
+)
+
+var _ engine.Agents = (*Fleet)(nil)
+
+// host is an agent that notes what it is told.
+type host struct {
+	instance string
+	changes  chan struct{}
+
+	mu     sync.Mutex
+	orders []desired.Order
+	trees  map[string]desired.Tree
+	report observed.Report
+}
+
+func (h *host) Report() observed.Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.report
+}
+func (h *host) Changes() <-chan struct{} { return h.changes }
+func (h *host) Do(_ context.Context, o desired.Order) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if o.Expect == "another" {
+		return &observed.Refused{Why: "it was told something else"}
+	}
+	h.orders = append(h.orders, o)
+	return nil
+}
+func (h *host) PutFiles(_ context.Context, cluster string, t desired.Tree) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.trees[cluster] = t
+	return nil
+}
+func (h *host) LearnZeek(context.Context, string) {}
+func (h *host) Loads(context.Context, []desired.Resource, bool) (map[string][]string, error) {
+	return map[string][]string{"dmz/worker-1": {"local.zeek"}}, nil
+}
+func (h *host) Check(_ context.Context, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
+	if disturbs {
+		return []observed.Problem{{Resource: rs[0].Key(), Message: "it is broken"}}, nil
+	}
+	return nil, errors.New("the disk is full")
+}
+func (h *host) CheckUpdate(ctx context.Context, _ []desired.Resource) ([]observed.Problem, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+func (h *host) Names(context.Context, desired.Resource) (desired.ZeekNames, error) {
+	return desired.ZeekNames{Err: "it cannot say"}, nil
+}
+
+// bench is a NATS server with a fleet and agents.
+type bench struct {
+	t     *testing.T
+	url   string
+	epoch uint64
+	fleet *Fleet
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(s.Shutdown)
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not come up")
+	}
+	b := &bench{t: t, url: s.ClientURL(), epoch: 1}
+	if b.fleet, err = NewFleet(b.connect(), func() uint64 { return b.epoch }, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *bench) connect() *nats.Conn {
+	b.t.Helper()
+	c, err := nats.Connect(b.url)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(c.Close)
+	return c
+}
+
+// agent serves a host from a folder; the second result ends that.
+func (b *bench) agent(instance, dir, boot string) (*host, func()) {
+	b.t.Helper()
+	h := &host{instance: instance, changes: make(chan struct{}, 1), trees: map[string]desired.Tree{}, report: observed.Report{Instance: instance}}
+	ctx, cancel := context.WithCancel(b.t.Context())
+	done := make(chan error, 1)
+	conn := b.connect()
+	go func() {
+		done <- Serve(ctx, conn, Config{Instance: instance, Agent: h, Dir: dir, Boot: boot, Log: slog.New(slog.DiscardHandler)})
+	}()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.t.Error(err)
+		}
+	})
+	b.t.Cleanup(stop)
+	b.until(func() bool {
+		return slices.ContainsFunc(b.fleet.Reports(), func(r observed.Report) bool { return r.Instance == instance })
+	})
+	return h, stop
+}
+
+func (b *bench) until(ok func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); {
+		select {
+		case <-b.fleet.Changed():
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Now().After(end) {
+			b.t.Fatal("not within a minute")
+		}
+	}
+}
+
+func (b *bench) within(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(b.t.Context(), d)
+	b.t.Cleanup(cancel)
+	return ctx
+}
+
+func TestReports(t *testing.T) {
+	b := newBench(t)
+	h, _ := b.agent("agent-a.example.org", t.TempDir(), "1")
+	h.mu.Lock()
+	h.report.Host.CPUs = 7
+	h.report.At = time.Now().Add(-time.Hour) // its clock is wrong
+	h.mu.Unlock()
+	h.changes <- struct{}{}
+	b.until(func() bool { return b.fleet.Reports()[0].Host.CPUs == 7 })
+	if at := b.fleet.Reports()[0].At; time.Since(at) > time.Minute {
+		t.Errorf("a report that has just arrived is of %s", at)
+	}
+	// A controller that comes later hears of it, too.
+	other, err := NewFleet(b.connect(), func() uint64 { return 1 }, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.until(func() bool { rs := other.Reports(); return len(rs) == 1 && rs[0].Host.CPUs == 7 })
+}
+
+func TestSeat(t *testing.T) {
+	r := func(n int) *observed.Report { return &observed.Report{Host: observed.Host{CPUs: n}} }
+	now := time.Unix(1000, 0)
+	var s seat
+	for _, c := range []struct {
+		what      string
+		n         notice
+		news, ask bool
+		cpus      int
+		fresh     bool
+	}{
+		{"a beat of one that is not known", notice{Boot: "a", Number: 3}, false, true, 0, false},
+		{"again, at once", notice{Boot: "a", Number: 3}, false, false, 0, false},
+		{"its report", notice{Boot: "a", Number: 4, Report: r(4)}, true, false, 4, true},
+		{"an older one", notice{Boot: "a", Number: 3, Report: r(3)}, false, false, 4, true},
+		{"a beat", notice{Boot: "a", Number: 4}, false, false, 4, true},
+		{"a beat of a newer one", notice{Boot: "a", Number: 6}, false, true, 4, false},
+		{"a beat of another life", notice{Boot: "b", Number: 1}, false, true, 4, false},
+		{"its report", notice{Boot: "b", Number: 1, Report: r(1)}, true, false, 1, true},
+	} {
+		if c.what != "again, at once" {
+			now = now.Add(time.Minute)
+		}
+		news, ask := s.take(&c.n, now)
+		if news != c.news || ask != c.ask || s.report.Host.CPUs != c.cpus || s.report.At.Equal(now) != c.fresh && c.what != "an older one" {
+			t.Errorf("%s: news %t, ask %t, %d CPUs, at %s", c.what, news, ask, s.report.Host.CPUs, s.report.At)
+		}
+	}
+}
+
+func TestCalls(t *testing.T) {
+	b := newBench(t)
+	h, _ := b.agent("a", t.TempDir(), "1")
+	r := desired.Resource{Cluster: "dmz", Name: "worker-1"}
+	order := desired.Order{Verb: desired.Start, Resource: r, Deadline: time.Now().Add(time.Minute)}
+	if err := b.fleet.Do(b.within(time.Minute), "a", order); err != nil || len(h.orders) != 1 || time.Until(h.orders[0].Deadline) < 50*time.Second {
+		t.Errorf("%v, %+v", err, h.orders)
+	}
+	order.Expect = "another"
+	if err := b.fleet.Do(b.within(time.Minute), "a", order); !observed.IsRefused(err) || !strings.Contains(err.Error(), "something else") {
+		t.Errorf("a refusal became %v", err)
+	}
+	order.Deadline = time.Now().Add(-time.Second)
+	if err := b.fleet.Do(b.within(time.Minute), "a", order); !observed.IsRefused(err) {
+		t.Errorf("an order that is late: %v", err)
+	}
+	if m, err := b.fleet.Loads(b.within(time.Minute), "a", []desired.Resource{r}, true); err != nil || len(m["dmz/worker-1"]) != 1 {
+		t.Errorf("loads %v, %v", m, err)
+	}
+	if ps, err := b.fleet.Check(b.within(time.Minute), "a", []desired.Resource{r}, true); err != nil || len(ps) != 1 || ps[0].Message != "it is broken" {
+		t.Errorf("check %v, %v", ps, err)
+	}
+	if _, err := b.fleet.Check(b.within(time.Minute), "a", nil, false); err == nil || err.Error() != "a: the disk is full" {
+		t.Errorf("an error became %v", err)
+	}
+	if _, err := b.fleet.CheckUpdate(b.within(100*time.Millisecond), "a", nil); err == nil {
+		t.Error("it waited for ever")
+	}
+	if n, err := b.fleet.Names(b.within(time.Minute), "a", r); err != nil || n.Err != "it cannot say" {
+		t.Errorf("names %v, %v", n, err)
+	}
+	if err := b.fleet.Ask(b.within(time.Minute), "nobody", ""); err == nil || !strings.Contains(err.Error(), "no agent of that name is connected") {
+		t.Errorf("nobody: %v", err)
+	}
+}
+
+// TestEpoch: who led before is not obeyed, by the next life of the agent either.
+func TestEpoch(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	_, stop := b.agent("a", dir, "1")
+	order := desired.Order{Verb: desired.Start}
+	b.epoch = 7
+	if err := b.fleet.Do(b.within(time.Minute), "a", order); err != nil {
+		t.Fatal(err)
+	}
+	b.epoch = 6
+	if err := b.fleet.Do(b.within(time.Minute), "a", order); !observed.IsRefused(err) || !strings.Contains(err.Error(), "another controller leads") {
+		t.Errorf("a lower epoch: %v", err)
+	}
+	stop()
+	b.agent("a", dir, "2")
+	if err := b.fleet.Do(b.within(time.Minute), "a", order); !observed.IsRefused(err) {
+		t.Errorf("after a restart of the agent: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "epoch"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Serve(t.Context(), b.connect(), Config{Instance: "b", Dir: dir}); err == nil {
+		t.Error("it obeys anybody, not knowing who led")
+	}
+}
+
+// TestFiles: they arrive in pieces, and go on where they were broken off.
+func TestFiles(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	h, _ := b.agent("a", dir, "1")
+	big := []byte(strings.Repeat("0123456789", chunkSize/4)) // some pieces
+	tree := desired.Tree{"local.zeek": {Data: []byte("1")}, "intel/big.dat": {Data: big}, "empty": {}, "tool": {Data: []byte("1"), Exec: true}}
+	list, _ := manifest("dmz", tree)
+	part := &store{dir: filepath.Join(dir, "pieces")}
+	if err := part.add(&chunkBody{Blob: blobName(big), Size: int64(len(big)), Data: big[:chunkSize]}); err != nil {
+		t.Fatal(err)
+	}
+	if _, missing, err := part.assemble(&list); err != nil || missing[blobName(big)] != chunkSize {
+		t.Errorf("%v are missing, %v", missing, err)
+	}
+	if err := b.fleet.PutFiles(b.within(time.Minute), "a", "dmz", tree); err != nil {
+		t.Fatal(err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if got := h.trees["dmz"]; got.Hash() != tree.Hash() || len(got) != len(tree) {
+		t.Errorf("it has %v", slices.Sorted(maps.Keys(got)))
+	}
+	if es, _ := os.ReadDir(part.dir); len(es) > 0 {
+		t.Errorf("%d pieces are left", len(es))
+	}
+}
+
+func TestToken(t *testing.T) {
+	seen := map[string]string{}
+	for _, n := range []string{"a.b", "a%2Eb", "a_b", "*", ">", "a b", "agent-ä"} {
+		x := token(n)
+		if strings.ContainsAny(x, ".*> ") || seen[x] != "" || x == everybody {
+			t.Errorf("%q becomes %q, as %q does", n, x, seen[x])
+		}
+		seen[x] = n
+	}
+}

@@ -1,0 +1,243 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// Fleet are the agents that are reached over a connection: the engine's Agents. Its methods may be called from several goroutines.
+type Fleet struct {
+	conn  *nats.Conn
+	codec *codec
+	epoch func() uint64
+	log   *slog.Logger
+	sub   *nats.Subscription
+
+	changed chan struct{}
+	mu      sync.Mutex
+	agents  map[string]*seat // by token
+}
+
+// seat is what is known of one agent.
+type seat struct {
+	boot   string
+	number uint64
+	report observed.Report // At is when it, or the last beat, arrived
+	whole  bool            // report is the one that number names
+	asked  time.Time       // when it was last asked for a whole one
+}
+
+// NewFleet listens to agents. epoch is of the controller that leads, as long as it does.
+func NewFleet(conn *nats.Conn, epoch func() uint64, log *slog.Logger) (*Fleet, error) {
+	c, err := newCodec()
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen to agents: %w", err)
+	}
+	f := &Fleet{conn: conn, codec: c, epoch: epoch, log: log, changed: make(chan struct{}, 1), agents: map[string]*seat{}}
+	if f.sub, err = conn.Subscribe(reportSubject+"*", f.hear); err != nil {
+		return nil, fmt.Errorf("cannot listen to agents: %w", err)
+	}
+	// Those that are there already have nothing new to say.
+	if err := conn.Publish(wantSubject+everybody, nil); err != nil {
+		return nil, fmt.Errorf("cannot listen to agents: %w", err)
+	}
+	return f, nil
+}
+
+// Close stops listening; the connection stays.
+func (f *Fleet) Close() error { return f.sub.Unsubscribe() }
+
+// hear takes a notice.
+func (f *Fleet) hear(m *nats.Msg) {
+	who := m.Subject[len(reportSubject):]
+	n, err := f.codec.unpack(m.Data)
+	if err == nil && n.Report != nil && token(n.Report.Instance) != who {
+		err = fmt.Errorf("it is of %q", n.Report.Instance)
+	}
+	if err != nil {
+		f.log.Warn("A report cannot be used", "instance", who, "error", err)
+		return
+	}
+	f.mu.Lock()
+	s := f.agents[who]
+	if s == nil {
+		s = &seat{}
+		f.agents[who] = s
+	}
+	news, ask := s.take(n, time.Now())
+	f.mu.Unlock()
+	if ask {
+		if err := f.conn.Publish(wantSubject+who, nil); err != nil {
+			f.log.Warn("Cannot ask for a report", "instance", who, "error", err)
+		}
+	}
+	if news {
+		select {
+		case f.changed <- struct{}{}:
+		default: // it is known already that something is new
+		}
+	}
+}
+
+// wantAgain is how long an agent has for a report that it was asked for.
+const wantAgain = time.Second
+
+// take takes a notice that arrived now. news: the report is another, or was overdue. ask: the whole report is to be asked for.
+func (s *seat) take(n *notice, now time.Time) (news, ask bool) {
+	late := n.Boot == s.boot && n.Number < s.number // was overtaken
+	if late {
+		return false, false
+	}
+	if n.Report != nil {
+		s.boot, s.number, s.report, s.whole = n.Boot, n.Number, *n.Report, true
+		s.report.At = now
+		return true, false
+	}
+	if s.whole && n.Boot == s.boot && n.Number == s.number {
+		s.report.At = now
+		return false, false
+	}
+	// What it has now is not here: what is here gets old until it is.
+	if now.Sub(s.asked) < wantAgain {
+		return false, false
+	}
+	s.asked = now
+	return false, true
+}
+
+// Reports has the newest report of every agent that was heard of, in any order. They are stamped when they, or a sign that they hold,
+// arrived.
+func (f *Fleet) Reports() []observed.Report {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]observed.Report, 0, len(f.agents))
+	for _, t := range slices.Sorted(maps.Keys(f.agents)) {
+		if s := f.agents[t]; s.boot != "" {
+			out = append(out, s.report)
+		}
+	}
+	return out
+}
+
+// Changed yields a value after Reports changed.
+func (f *Fleet) Changed() <-chan struct{} { return f.changed }
+
+// Do hands an order to an agent.
+func (f *Fleet) Do(ctx context.Context, instance string, o desired.Order) error {
+	// Its clock may be another: what is left of the deadline is in the call.
+	left := time.Duration(0)
+	if !o.Deadline.IsZero() {
+		if left = time.Until(o.Deadline); left <= 0 {
+			return &observed.Refused{Why: "the order came too late"}
+		}
+		o.Deadline = time.Time{}
+	}
+	return f.ask(ctx, instance, methodDo, left, o, nil)
+}
+
+// Ask has the agent find out what the Zeek at a path is.
+func (f *Fleet) Ask(ctx context.Context, instance, zeek string) error {
+	return f.ask(ctx, instance, methodLearn, 0, zeek, nil)
+}
+
+// Loads asks which scripts of NAME/ each resource would load.
+func (f *Fleet) Loads(ctx context.Context, instance string, rs []desired.Resource, each bool) (m map[string][]string, err error) {
+	err = f.ask(ctx, instance, methodLoads, 0, loadsBody{rs, each}, &m)
+	return m, err
+}
+
+// Check asks for what would keep resources from running there.
+func (f *Fleet) Check(ctx context.Context, instance string, rs []desired.Resource, disturbs bool) (ps []observed.Problem, err error) {
+	err = f.ask(ctx, instance, methodCheck, 0, checkBody{rs, disturbs}, &ps)
+	return ps, err
+}
+
+// CheckUpdate asks for what would keep nodes from taking options.
+func (f *Fleet) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) (ps []observed.Problem, err error) {
+	err = f.ask(ctx, instance, methodCheckUpdate, 0, rs, &ps)
+	return ps, err
+}
+
+// Names asks which names the scripts of a node let be redefined.
+func (f *Fleet) Names(ctx context.Context, instance string, r desired.Resource) (n desired.ZeekNames, err error) {
+	err = f.ask(ctx, instance, methodNames, 0, r, &n)
+	return n, err
+}
+
+// PutFiles makes NAME/ of a cluster available on an instance. What is there already is not sent, be it part of a file.
+func (f *Fleet) PutFiles(ctx context.Context, instance, cluster string, t desired.Tree) error {
+	list, blobs := manifest(cluster, t)
+	for {
+		var got filesAnswer
+		if err := f.ask(ctx, instance, methodFiles, 0, list, &got); err != nil {
+			return err
+		}
+		if len(got.Missing) == 0 {
+			return nil
+		}
+		for _, blob := range slices.Sorted(maps.Keys(got.Missing)) {
+			data, ours := blobs[blob]
+			if at := got.Missing[blob]; !ours || at < 0 || at > int64(len(data)) {
+				return fmt.Errorf("cannot bring files to %s: it asks for what it was not offered", instance)
+			}
+			for at := got.Missing[blob]; at < int64(len(data)) || at == 0; at += chunkSize {
+				end := min(at+chunkSize, int64(len(data)))
+				c := chunkBody{Blob: blob, Size: int64(len(data)), Offset: at, Data: data[at:end]}
+				if err := f.ask(ctx, instance, methodChunk, 0, c, nil); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// ask sends a call and waits for its answer until ctx ends, which has to have a deadline.
+func (f *Fleet) ask(ctx context.Context, instance string, m method, left time.Duration, body, into any) error {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return fmt.Errorf("cannot ask %s: nothing says for how long to wait", instance)
+	}
+	if d := time.Until(end); left == 0 || d < left {
+		left = d
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("cannot ask %s: %w", instance, err)
+	}
+	b, err = json.Marshal(call{Method: m, Epoch: f.epoch(), Left: left, Body: b})
+	if err != nil {
+		return fmt.Errorf("cannot ask %s: %w", instance, err)
+	}
+	msg, err := f.conn.RequestWithContext(ctx, askSubject+token(instance), b)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("cannot reach %s: no agent of that name is connected", instance)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s does not answer: %w", instance, context.Cause(ctx))
+	case err != nil:
+		return fmt.Errorf("cannot reach %s: %w", instance, err)
+	}
+	var a answer
+	if err := json.Unmarshal(msg.Data, &a); err != nil {
+		return fmt.Errorf("cannot read the answer of %s: %w", instance, err)
+	}
+	if err := a.err(instance); err != nil || into == nil {
+		return err
+	}
+	if err := json.Unmarshal(a.Body, into); err != nil {
+		return fmt.Errorf("cannot read the answer of %s: %w", instance, err)
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/nats-io/nats.go"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// everybody is the token that asks all agents for a report. No instance has it.
+const everybody = "_all"
+
+// callsAtOnce bounds what an agent works on for controllers; more are told to come again.
+const callsAtOnce = 64
+
+// Agent is what is served; *agent.Agent is one.
+type Agent interface {
+	Report() observed.Report
+	Changes() <-chan struct{}
+	Do(ctx context.Context, o desired.Order) error
+	PutFiles(ctx context.Context, cluster string, t desired.Tree) error
+	LearnZeek(ctx context.Context, zeek string)
+	Loads(ctx context.Context, rs []desired.Resource, each bool) (map[string][]string, error)
+	Check(ctx context.Context, rs []desired.Resource, disturbs bool) ([]observed.Problem, error)
+	CheckUpdate(ctx context.Context, rs []desired.Resource) ([]observed.Problem, error)
+	Names(ctx context.Context, r desired.Resource) (desired.ZeekNames, error)
+}
+
+// Config of an agent's end.
+type Config struct {
+	Instance string
+	Agent    Agent
+	// Dir is where the highest epoch and pieces of files are kept.
+	Dir string
+	// Boot names this life of the agent; no other has it.
+	Boot string
+	Log  *slog.Logger
+}
+
+// server is an agent's end.
+type server struct {
+	Config
+	conn  *nats.Conn
+	codec *codec
+	files *store
+	calls chan struct{}
+
+	mu    sync.Mutex
+	epoch uint64
+}
+
+// Serve publishes an agent's reports and answers what controllers ask, until ctx ends. The connection may come and go meanwhile.
+func Serve(ctx context.Context, conn *nats.Conn, cfg Config) error {
+	c, err := newCodec()
+	if err != nil {
+		return fmt.Errorf("cannot serve: %w", err)
+	}
+	s := &server{Config: cfg, conn: conn, codec: c, files: &store{dir: filepath.Join(cfg.Dir, "pieces")}, calls: make(chan struct{}, callsAtOnce)}
+	if s.epoch, err = readEpoch(s.epochFile()); err != nil {
+		return err
+	}
+	wanted := make(chan struct{}, 1)
+	want := func(*nats.Msg) {
+		select {
+		case wanted <- struct{}{}:
+		default:
+		}
+	}
+	me := token(cfg.Instance)
+	var subs []*nats.Subscription
+	defer func() {
+		for _, x := range subs {
+			_ = x.Unsubscribe()
+		}
+	}()
+	for subject, f := range map[string]nats.MsgHandler{
+		wantSubject + me: want, wantSubject + everybody: want,
+		askSubject + me: func(m *nats.Msg) { s.called(ctx, m) },
+	} {
+		x, err := conn.Subscribe(subject, f)
+		if err != nil {
+			return fmt.Errorf("cannot serve: %w", err)
+		}
+		subs = append(subs, x)
+	}
+	return s.publish(ctx, wanted)
+}
+
+// publish says what is new, and every Beat that nothing is.
+func (s *server) publish(ctx context.Context, wanted <-chan struct{}) error {
+	beat := time.NewTicker(Beat)
+	defer beat.Stop()
+	number := uint64(0)
+	for whole := true; ; {
+		n := notice{Boot: s.Boot, Number: number}
+		if whole {
+			r := s.Agent.Report()
+			number++
+			n.Number, n.Report = number, &r
+		}
+		b, err := s.codec.pack(&n)
+		if err == nil {
+			err = s.conn.Publish(reportSubject+token(s.Instance), b)
+		}
+		if err != nil {
+			s.Log.Warn("Cannot report", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.Agent.Changes():
+			whole = true
+		case <-wanted:
+			whole = true
+		case <-beat.C:
+			whole = err != nil // what did not go out is said again
+		}
+	}
+}
+
+// called works on a call beside the others.
+func (s *server) called(ctx context.Context, m *nats.Msg) {
+	select {
+	case s.calls <- struct{}{}:
+	default:
+		s.answer(m, answerOf(nil, &observed.Refused{Why: "it has too much to do"}))
+		return
+	}
+	go func() {
+		defer func() { <-s.calls }()
+		s.answer(m, s.work(ctx, m.Data))
+	}()
+}
+
+func (s *server) answer(m *nats.Msg, a answer) {
+	b, err := json.Marshal(a)
+	if err == nil {
+		err = m.Respond(b)
+	}
+	if err != nil {
+		s.Log.Warn("Cannot answer", "error", err)
+	}
+}
+
+// work does what a call asks for.
+func (s *server) work(ctx context.Context, data []byte) answer {
+	var c call
+	if err := json.Unmarshal(data, &c); err != nil {
+		return answerOf(nil, fmt.Errorf("cannot read what is asked: %w", err))
+	}
+	if err := s.admit(c.Epoch); err != nil {
+		return answerOf(nil, err)
+	}
+	if c.Left <= 0 {
+		return answerOf(nil, &observed.Refused{Why: "it came too late"})
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Left, errors.New("whoever asks does not wait any longer"))
+	defer cancel()
+	switch c.Method {
+	case methodDo:
+		return with(c.Body, func(o desired.Order) (any, error) {
+			o.Deadline = time.Now().Add(c.Left)
+			return nil, s.Agent.Do(ctx, o)
+		})
+	case methodFiles:
+		return with(c.Body, func(l filesBody) (any, error) { return s.take(ctx, &l) })
+	case methodChunk:
+		return with(c.Body, func(p chunkBody) (any, error) { return nil, s.files.add(&p) })
+	case methodLearn:
+		return with(c.Body, func(zeek string) (any, error) { s.Agent.LearnZeek(ctx, zeek); return nil, nil })
+	case methodLoads:
+		return with(c.Body, func(b loadsBody) (any, error) { return s.Agent.Loads(ctx, b.Resources, b.Each) })
+	case methodCheck:
+		return with(c.Body, func(b checkBody) (any, error) { return s.Agent.Check(ctx, b.Resources, b.Disturbs) })
+	case methodCheckUpdate:
+		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.CheckUpdate(ctx, rs) })
+	case methodNames:
+		return with(c.Body, func(r desired.Resource) (any, error) { return s.Agent.Names(ctx, r) })
+	}
+	return answerOf(nil, fmt.Errorf("this agent does not know how to %q: it is older than its controller", c.Method))
+}
+
+func with[T any](body []byte, f func(T) (any, error)) answer {
+	var x T
+	if err := json.Unmarshal(body, &x); err != nil {
+		return answerOf(nil, fmt.Errorf("cannot read what is asked: %w", err))
+	}
+	return answerOf(f(x))
+}
+
+// take puts files in their place where all of them are there.
+func (s *server) take(ctx context.Context, l *filesBody) (filesAnswer, error) {
+	t, missing, err := s.files.assemble(l)
+	if err != nil || len(missing) > 0 {
+		return filesAnswer{missing}, err
+	}
+	if err := s.Agent.PutFiles(ctx, l.Cluster, t); err != nil {
+		return filesAnswer{}, err
+	}
+	s.files.drop(l)
+	return filesAnswer{}, nil
+}
+
+func (s *server) epochFile() string { return filepath.Join(s.Dir, "epoch") }
+
+// admit refuses the epoch of a controller that does not lead any more. A higher one is on disk before anything is done for it.
+func (s *server) admit(epoch uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case epoch < s.epoch:
+		return &observed.Refused{Why: fmt.Sprintf("another controller leads: this one's epoch is %d, and %d was seen", epoch, s.epoch)}
+	case epoch == s.epoch:
+		return nil
+	}
+	if err := renameio.WriteFile(s.epochFile(), []byte(strconv.FormatUint(epoch, 10)+"\n"), 0o600); err != nil {
+		return fmt.Errorf("cannot keep the epoch, so nothing is done: %w", err)
+	}
+	s.epoch = epoch
+	return nil
+}
+
+func readEpoch(path string) (uint64, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err == nil {
+		var n uint64
+		if n, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err == nil {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("cannot tell which controllers led before, so none is obeyed: %w", err)
+}

@@ -1,0 +1,178 @@
+package bus
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// Beat is how often an agent says that it is there when nothing changes.
+const Beat = 5 * time.Second
+
+// Subjects. An instance is one token of them: see token.
+const (
+	subjects      = "zr.v1."
+	reportSubject = subjects + "report." // + instance: reports and beats, from the agent
+	askSubject    = subjects + "ask."    // + instance: requests, to the agent
+	wantSubject   = subjects + "want."   // + instance: a report is wanted, to the agent
+)
+
+// token is an instance's name as one token of a subject: names may have dots, as hosts' names do, and NATS splits at those.
+func token(instance string) string {
+	return strings.NewReplacer("%", "%25", ".", "%2E", "*", "%2A", ">", "%3E", " ", "%20").Replace(instance)
+}
+
+// method says what is asked.
+type method string
+
+const (
+	methodDo          method = "do"
+	methodFiles       method = "files"
+	methodChunk       method = "chunk"
+	methodLearn       method = "learn"
+	methodLoads       method = "loads"
+	methodCheck       method = "check"
+	methodCheckUpdate method = "check-update"
+	methodNames       method = "names"
+)
+
+// call is a request. Epoch is of the controller that asks, Left what the caller still waits.
+type call struct {
+	Method method          `json:"method"`
+	Epoch  uint64          `json:"epoch"`
+	Left   time.Duration   `json:"left"`
+	Body   json.RawMessage `json:"body"`
+}
+
+// answer to a call. Refused marks an *observed.Refused.
+type answer struct {
+	Error   string          `json:"error,omitempty"`
+	Refused bool            `json:"refused,omitempty"`
+	Body    json.RawMessage `json:"body,omitempty"`
+}
+
+func (a *answer) err(instance string) error {
+	switch {
+	case a.Refused:
+		return &observed.Refused{Why: a.Error}
+	case a.Error != "":
+		return fmt.Errorf("%s: %w", instance, errors.New(a.Error))
+	}
+	return nil
+}
+
+func answerOf(body any, err error) answer {
+	if r, ok := errors.AsType[*observed.Refused](err); ok {
+		return answer{Error: r.Why, Refused: true}
+	}
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return answer{Error: "cannot write the answer: " + err.Error()}
+	}
+	return answer{Body: b}
+}
+
+// Bodies of calls.
+type (
+	checkBody struct {
+		Resources []desired.Resource `json:"resources"`
+		Disturbs  bool               `json:"disturbs,omitempty"`
+	}
+	loadsBody struct {
+		Resources []desired.Resource `json:"resources"`
+		Each      bool               `json:"each,omitempty"`
+	}
+	// filesBody names the content of NAME/. The answer is a filesAnswer.
+	filesBody struct {
+		Cluster string      `json:"cluster"`
+		Hash    string      `json:"hash"`
+		Files   []fileEntry `json:"files"`
+	}
+	fileEntry struct {
+		Name string `json:"name"`
+		Blob string `json:"blob"` // hash of the content
+		Size int64  `json:"size"`
+		Exec bool   `json:"exec,omitempty"`
+	}
+	// filesAnswer names what is missing, and how much of it is there; nothing: the files are in their place.
+	filesAnswer struct {
+		Missing map[string]int64 `json:"missing,omitempty"`
+	}
+	chunkBody struct {
+		Blob   string `json:"blob"`
+		Size   int64  `json:"size"` // of the whole
+		Offset int64  `json:"offset"`
+		Data   []byte `json:"data"`
+	}
+)
+
+// Bounds of what is taken from the network.
+const (
+	maxReport = 64 << 20 // unpacked
+	chunkSize = 256 << 10
+)
+
+// notice is what an agent publishes: a whole report, or a beat that says which report still holds.
+type notice struct {
+	Boot   string `json:"boot"`   // of this life of the agent
+	Number uint64 `json:"number"` // of the newest report
+	// Report is the report of that number; null in a beat.
+	Report *observed.Report `json:"report,omitempty"`
+}
+
+// codec packs notices. Its methods may be called from several goroutines.
+type codec struct {
+	enc *zstd.Encoder
+	dec *zstd.Decoder
+}
+
+func newCodec() (*codec, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(256<<10))
+	if err != nil {
+		return nil, err
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxReport))
+	if err != nil {
+		return nil, err
+	}
+	return &codec{enc, dec}, nil
+}
+
+func (c *codec) pack(n *notice) ([]byte, error) {
+	b, err := json.Marshal(n)
+	if err != nil {
+		return nil, err
+	}
+	return c.enc.EncodeAll(b, nil), nil
+}
+
+func (c *codec) unpack(b []byte) (*notice, error) {
+	plain, err := c.dec.DecodeAll(b, nil)
+	if err != nil {
+		return nil, err
+	}
+	n := &notice{}
+	d := json.NewDecoder(bytes.NewReader(plain))
+	if err := d.Decode(n); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows it")
+	}
+	if n.Boot == "" {
+		return nil, errors.New("it is of no agent")
+	}
+	return n, nil
+}
