@@ -127,7 +127,10 @@ func (b *bench) agent(instance, dir, boot string) (*host, func()) {
 	})
 	b.t.Cleanup(stop)
 	b.until(func() bool {
-		return slices.ContainsFunc(b.fleet.Reports(), func(r observed.Report) bool { return r.Instance == instance })
+		b.fleet.mu.Lock()
+		defer b.fleet.mu.Unlock()
+		s := b.fleet.agents[token(instance)]
+		return s != nil && s.boot == boot && s.whole
 	})
 	return h, stop
 }
