@@ -32,6 +32,7 @@ type ZeekFacts struct {
 	Version  string // "8.2.2"
 	ZeekPath string // the default ZEEKPATH
 	HasLocal bool   // site/local.zeek is on it
+	Plugins  string // the default ZEEK_PLUGIN_PATH; "" where it says none
 	StandIn  bool   // this is not Zeek, but testdata/zeek
 	Err      string // why it could not be asked; then nothing above but Path is set
 }

@@ -655,7 +655,7 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 func TestNodeWithoutItsKeysIsNotStarted(t *testing.T) {
 	w, _, k := newBrokerWorld(t)
 	r := worker(encrypts("k1"))
-	if ps, err := w.Check(t.Context(), []desired.Resource{r}, true); err != nil || len(ps) != 1 || ps[0].Permanent ||
+	if ps, err := w.Check(t.Context(), []desired.Resource{r}); err != nil || len(ps) != 1 || ps[0].Permanent ||
 		ps[0].Message != "cannot read key k1 of dmz: it is not in the store" {
 		t.Errorf("check: %+v, %v", ps, err)
 	}
@@ -666,7 +666,7 @@ func TestNodeWithoutItsKeysIsNotStarted(t *testing.T) {
 	}
 	k.set("k1")
 	w.untilState(observed.Running)
-	if ps, err := w.Check(t.Context(), []desired.Resource{r}, true); err != nil || len(ps) > 0 {
+	if ps, err := w.Check(t.Context(), []desired.Resource{r}); err != nil || len(ps) > 0 {
 		t.Errorf("check: %+v, %v", ps, err)
 	}
 
@@ -674,7 +674,7 @@ func TestNodeWithoutItsKeysIsNotStarted(t *testing.T) {
 	w.stop()
 	w.cfg.Keys = nil
 	w.start()
-	if ps, err := w.Check(t.Context(), []desired.Resource{r}, true); err != nil || len(ps) != 1 || !strings.Contains(ps[0].Message, "this agent has no keys") {
+	if ps, err := w.Check(t.Context(), []desired.Resource{r}); err != nil || len(ps) != 1 || !strings.Contains(ps[0].Message, "this agent has no keys") {
 		t.Errorf("check: %+v, %v", ps, err)
 	}
 }
@@ -714,7 +714,7 @@ func TestCheckOfBroker(t *testing.T) {
 	k.set("k1")
 	check := func(r desired.Resource) string {
 		t.Helper()
-		ps, err := w.Check(t.Context(), []desired.Resource{r}, true)
+		ps, err := w.Check(t.Context(), []desired.Resource{r})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,10 +32,9 @@ const checksAtOnce = 2
 
 // Check looks for what would keep resources from running here, before anything is stopped (decisions 16):
 // scripts that do not parse, interfaces that do not exist or are down, ports that others hold, a full
-// disk. Unless something is disturbed for them, scripts of a kind of node that parsed before are not parsed again, since
-// the second that Zeek takes for that is half of what it takes to come up; should they have been broken in place since,
-// what is to start fails, and nothing else. The problems are sorted; the error is ctx's.
-func (a *Agent) Check(ctx context.Context, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
+// disk. Scripts that a kind of node could parse are parsed again when a file has changed that they may come from. The problems are
+// sorted; the error is ctx's.
+func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Problem, error) {
 	var problems []observed.Problem
 	add := func(key string, permanent bool, err error) {
 		if err != nil {
@@ -44,8 +43,13 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource, disturbs bool)
 	}
 	l, held := listLinks(a.cfg.Interfaces), a.heldByNodes()
 	room := roomFor(a.cfg.StateDir, diskNeeded)
-	groups := map[string][]launch.Launch{}
-	first := map[string]string{} // the key of a group's first resource
+	type group struct {
+		first string // the key of its first resource
+		cmds  []launch.Launch
+		tree  *tree // what the scripts are read from; nil where that is not known
+	}
+	groups := map[string]*group{}
+	looked := prints{}
 	for i := range rs {
 		r := &rs[i]
 		if !known(r) {
@@ -83,35 +87,41 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource, disturbs bool)
 			continue // it has no scripts
 		}
 		cmd = cmd.Check()
-		sort := fmt.Sprintf("%s\x00%s\x00%d %s\x00%s", r.Cluster, r.Role, program.Size, program.ModTime, commandLine(cmd))
-		if !disturbs && a.parsed.has(sort) {
-			continue
+		sort := fmt.Sprintf("%s\x00%s\x00%d %s\x00%s\x00%s", r.Cluster, r.Role, program.Size, program.ModTime, cmd.User, commandLine(cmd))
+		g := groups[sort]
+		if g == nil {
+			g = &group{first: r.Key(), tree: looked.of(cmd, facts.Plugins)}
+			if g.tree != nil && a.parsed.holds(sort, g.tree.print) {
+				continue
+			}
+			groups[sort] = g
 		}
-		if groups[sort] == nil {
-			first[sort] = r.Key()
-		}
-		groups[sort] = append(groups[sort], cmd)
+		g.cmds = append(g.cmds, cmd)
 	}
 
 	var mu sync.Mutex
 	var todo errgroup.Group
 	todo.SetLimit(checksAtOnce)
-	for sort, cmds := range groups {
+	for sort, g := range groups {
 		todo.Go(func() error {
-			permanent := false
-			run, err := a.runApart(ctx, cmds[0], "", nil)
+			permanent, began := false, time.Now()
+			run, err := a.runApart(ctx, g.cmds[0], "", nil)
 			if err == nil {
-				permanent, err = run.verdict(cmds[0])
+				permanent, err = run.verdict(g.cmds[0])
 			}
-			if err == nil {
-				a.parsed.add(sort)
+			if err == nil && g.tree != nil && g.tree.print.settled(began) {
+				if why := g.tree.stays(); why == nil {
+					a.parsed.add(sort, g.tree.print)
+				} else {
+					a.log.Debug("scripts are parsed before each start", "resource", g.first, "why", why)
+				}
 			}
-			if n := len(cmds) - 1; err != nil && n > 0 {
+			if n := len(g.cmds) - 1; err != nil && n > 0 {
 				err = fmt.Errorf("%w\n(and %d more like it)", err, n)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			add(first[sort], permanent, err)
+			add(g.first, permanent, err)
 			return nil
 		})
 	}
@@ -123,30 +133,6 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource, disturbs bool)
 		return strings.Compare(x.Resource+"\x00"+x.Message, y.Resource+"\x00"+y.Message)
 	})
 	return problems, nil
-}
-
-// parsed remembers what kinds of nodes had scripts that Zeek could parse.
-type parsed struct {
-	mu    sync.Mutex
-	kinds map[string]bool
-}
-
-// parsedKept bounds what is remembered; more are looked at again.
-const parsedKept = 64
-
-func (p *parsed) has(kind string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.kinds[kind]
-}
-
-func (p *parsed) add(kind string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.kinds == nil || len(p.kinds) >= parsedKept {
-		p.kinds = map[string]bool{}
-	}
-	p.kinds[kind] = true
 }
 
 // commandLine is what two nodes of one role have to have in common to be checked as one, of the launches of checks:
@@ -171,9 +157,12 @@ func commandLine(l launch.Launch) string {
 	}
 	slices.Sort(names)
 	for _, n := range names {
-		// A node's own port for metrics and what is in its folder are the lines that differ from node to node.
+		// A node's own port for metrics and what is in its folder are the lines that differ from node to node, and a number.
 		var own []string
 		for line := range strings.Lines(l.Files[n]) {
+			if name, _, ok := strings.Cut(line, " AF_Packet::fanout_id = "); ok {
+				line = name + " AF_Packet::fanout_id\n"
+			}
 			if !strings.Contains(line, "Telemetry::metrics_port") && !strings.Contains(line, nodeDir+"/") {
 				own = append(own, line)
 			}

@@ -6,10 +6,12 @@ import (
 	"context"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
@@ -45,7 +47,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w.links.set(up("eth0", 2), net.Interface{Name: "eth1", Index: 3})
-			got, err := w.Check(t.Context(), tt.rs, true)
+			got, err := w.Check(t.Context(), tt.rs)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +63,7 @@ func TestCheck(t *testing.T) {
 	r := worker(part("metrics", desired.Equal, port))
 	w.do(order(desired.Start, r, ""))
 	w.untilState(observed.Running)
-	if got, err := w.Check(t.Context(), []desired.Resource{r}, true); err != nil || len(got) > 0 {
+	if got, err := w.Check(t.Context(), []desired.Resource{r}); err != nil || len(got) > 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	// Nor is all addresses with it; another address is one, if another program has it.
@@ -75,53 +77,95 @@ func TestCheck(t *testing.T) {
 	}
 	defer beside.Close()
 	for at, want := range map[string]int{"0.0.0.0:" + number: 0, "[::]:" + number: 0, "127.0.0.2:" + number: 1} {
-		got, err := w.Check(t.Context(), []desired.Resource{worker(part("metrics", desired.Equal, at))}, true)
+		got, err := w.Check(t.Context(), []desired.Resource{worker(part("metrics", desired.Equal, at))})
 		if err != nil || len(got) != want {
 			t.Errorf("%s: %+v, %v; want %d problems", at, got, err, want)
 		}
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.Check(ended, []desired.Resource{r}, true); err == nil {
+	if _, err := w.Check(ended, []desired.Resource{r}); err == nil {
 		t.Error("no error though it was not carried through")
 	}
 }
 
-// TestCheckOfAStart: what parsed is parsed again when something is disturbed for what is to start, and not otherwise.
-func TestCheckOfAStart(t *testing.T) {
-	w := newWorld(t)
-	w.links.set(up("eth0", 2))
-	broken := filepath.Join(t.TempDir(), "broken")
-	named := func(n string) desired.Resource { return worker(fake(broken), func(r *desired.Resource) { r.Name = n }) }
-	check := func(disturbs bool, r desired.Resource) string {
+// TestCheckRemembers: what parsed is parsed again when a file has changed that it may come from, and not otherwise.
+func TestCheckRemembers(t *testing.T) {
+	site, plugins := t.TempDir(), t.TempDir()
+	local := filepath.Join(site, "local.zeek")
+	write := func(path, content string) {
 		t.Helper()
-		got, err := w.Check(t.Context(), []desired.Resource{r}, disturbs)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(local, "@load base\n")
+	w := newWorld(t, func(c *Config) {
+		c.AskZeek = func(_ context.Context, path string) desired.ZeekFacts {
+			return desired.ZeekFacts{Path: path, Version: "8.2.2", ZeekPath: ".:" + site, Plugins: plugins}
+		}
+	})
+	w.links.set(up("eth0", 2))
+	// While there is such a file, the fake Zeek refuses its scripts. It is none of those that it says it reads, so only who runs
+	// it comes to know.
+	refuse := filepath.Join(t.TempDir(), "refuse")
+	like := func(change ...func(*desired.Resource)) desired.Resource {
+		return worker(append([]func(*desired.Resource){fake(refuse)}, change...)...)
+	}
+	settle := func() {
+		t.Helper()
+		roots := []string{site, plugins}
+		w.eventually("files are old enough", func() bool {
+			p, err := lookAt(roots, nil)
+			return err == nil && p.settled(time.Now())
+		})
+	}
+	parses := func(why string, want bool, r desired.Resource) {
+		t.Helper()
+		write(refuse, "")
+		got, err := w.Check(t.Context(), []desired.Resource{r})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var bad []string
-		for _, p := range got {
-			bad = append(bad, p.Resource)
+		if (len(got) > 0) != want {
+			t.Errorf("%s: parsed: %t, want %t; %+v", why, !want, want, got)
 		}
-		return strings.Join(bad, " ")
+		if err := os.Remove(refuse); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if got, err := w.Check(t.Context(), []desired.Resource{r}); err != nil || len(got) > 0 {
+			t.Fatalf("%s: %+v, %v", why, got, err)
+		}
 	}
-	if bad := check(true, named("w1")); bad != "" {
-		t.Fatal(bad)
-	}
-	if err := os.WriteFile(broken, nil, 0o600); err != nil {
+	settle()
+	parses("the first time", true, like())
+	parses("the second time", false, like())
+	parses("another interface and name", false, like(func(r *desired.Resource) { r.Name, r.Node.Interface = "w2", "netmap::x" }))
+	parses("another script", true, like(func(r *desired.Resource) { r.Node.Scripts = append(r.Node.Scripts, "misc/stats") }))
+	me, err := user.Current()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if bad := check(false, named("w2")); bad != "" {
-		t.Errorf("%s was looked at again", bad)
+	parses("another user", true, like(func(r *desired.Resource) { r.Node.User = me.Username }))
+	write(local, "@load bas\n")
+	parses("a script is changed", true, like())
+	write(filepath.Join(plugins, "new.so"), "")
+	parses("a plugin is new", true, like())
+	parses("again", false, like())
+
+	// A change just before a parse may hide another one just after it.
+	write(local, "@load base\n")
+	if got, err := w.Check(t.Context(), []desired.Resource{like()}); err != nil || len(got) > 0 {
+		t.Fatalf("%+v, %v", got, err)
 	}
-	if bad := check(true, named("w2")); bad != "dmz/w2" {
-		t.Errorf("something is stopped for it: %q has a problem", bad)
+	if p, err := lookAt([]string{plugins, site, "/etc/ld.so.cache"}, nil); err == nil && !p.settled(time.Now()) {
+		parses("a young file", true, like())
 	}
-	other := named("w3")
-	other.Node.Scripts = append(other.Node.Scripts, "misc/stats")
-	if bad := check(false, other); bad != "dmz/w3" {
-		t.Errorf("another kind: %q has a problem", bad)
-	}
+	write(local, "@load /opt/elsewhere\n")
+	settle()
+	parses("from elsewhere", true, like())
+	parses("from elsewhere again", true, like())
 }
 
 func TestOverlap(t *testing.T) {
@@ -162,10 +206,11 @@ func TestAskZeek(t *testing.T) {
 	}
 	good := script(`case $1 in
 --version) echo "$0 version 8.2.2";;
---help) echo "    \$ZEEKPATH                       | file search path (.:/nonexistent:` + site + `)" >&2; exit 1;;
+--help) echo "    \$ZEEKPATH                       | file search path (.:/nonexistent:` + site + `)
+    \$ZEEK_PLUGIN_PATH               | plugin search path (/usr/lib/zeek/plugins)" >&2; exit 1;;
 esac`)
 	t.Setenv("ZEEKPATH", "/not/this")
-	want := desired.ZeekFacts{Path: good, Version: "8.2.2", ZeekPath: ".:/nonexistent:" + site}
+	want := desired.ZeekFacts{Path: good, Version: "8.2.2", ZeekPath: ".:/nonexistent:" + site, Plugins: "/usr/lib/zeek/plugins"}
 	if got := askZeek(t.Context(), good); got != want {
 		t.Errorf("got %+v", got)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/zeekrec/zeekrec/actuators/process"
 	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
 )
 
 // A Zeek that is sent TERM writes no log line any more that reaches it from then on: it closes its log files, and only then the
@@ -31,6 +32,7 @@ func (u *unit) terminate(ctx context.Context, ready bool) {
 		within, cancel := context.WithTimeout(ctx, u.agent.cfg.Timings.Finish)
 		defer cancel()
 		begun := u.now()
+		u.agent.waitForOthers(within, proc.Identity(), port, u.key)
 		n, err := u.agent.finish(within, proc.Identity(), port, clusterOf(u.key), name)
 		switch {
 		case err == nil:
@@ -64,13 +66,88 @@ func (a *Agent) finish(ctx context.Context, id process.Identity, port int, clust
 	return senders, err
 }
 
+// zmtpGreeting is how many bytes a peer says before the handshake (ZMTP 3.1, RFC 37).
+const zmtpGreeting = 64
+
+// othersPoll is how often is looked whether senders have found another logger, othersWait how long that is waited for. libzmq tries
+// again every 0.1 s (ZMQ_RECONNECT_IVL).
+const (
+	othersPoll = 20 * time.Millisecond
+	othersWait = 3 * time.Second
+)
+
+// waitForOthers returns when those who send their logs to a logger send them to another one of this host, too, where there is one
+// that runs: with logger_slots a sender that has nobody loses what it writes, and one that has just come up may not be connected to
+// by all. It gives up silently, after all the logger is to end.
+func (a *Agent) waitForOthers(ctx context.Context, id process.Identity, port int, key string) {
+	var others []observed.Resource
+	immediate := false
+	for _, u := range a.allUnits() {
+		v, ok := u.current()
+		if !ok || u.key == key || v.Cluster != clusterOf(key) || v.PID == 0 || v.State != observed.Running {
+			continue
+		}
+		immediate = immediate || v.Parts["log_immediate"] != nil
+		if v.Role == string(desired.RoleLogger) && listensAt(v.Parts) != 0 {
+			others = append(others, v)
+		}
+	}
+	if !immediate || len(others) == 0 {
+		return
+	}
+	counts := make([]func() (int, error), len(others))
+	for i, v := range others {
+		counts[i] = func() (int, error) {
+			id, err := process.Identify(v.PID)
+			if err != nil {
+				return 0, err
+			}
+			return process.Visitors(id, listensAt(v.Parts), zmtpGreeting)
+		}
+	}
+	untilOthersHave(ctx, func() (int, error) { return process.Visitors(id, port, zmtpGreeting) }, counts)
+}
+
+// untilOthersHave returns when one of the others has had as many senders as the first twice in a row, so that the last step of the last
+// one's handshake is done, or when nobody sends to the first, or it cannot be asked, or after othersWait.
+func untilOthersHave(ctx context.Context, mine func() (int, error), others []func() (int, error)) {
+	ctx, cancel := context.WithTimeout(ctx, othersWait)
+	defer cancel()
+	look := time.NewTicker(othersPoll)
+	defer look.Stop()
+	for had := false; ; {
+		n, err := mine()
+		if err != nil || n == 0 {
+			return
+		}
+		have := slices.ContainsFunc(others, func(count func() (int, error)) bool {
+			theirs, err := count()
+			return err == nil && theirs >= n
+		})
+		if have && had {
+			return
+		}
+		had = have
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+}
+
 // collectsAt is the port at which the process takes the others' logs; 0 where it takes none, or where they come by Zeek's Broker,
 // whose connections are not for logs alone.
 func (u *unit) collectsAt() int {
 	if u.last == nil || slices.Equal(u.last.parts()["backend"], []string{string(desired.BackendBroker)}) {
 		return 0
 	}
-	at := u.last.parts()["listen"]
+	return listensAt(u.last.parts())
+}
+
+// listensAt is the port of the first address that a process listens at; 0 where there is none.
+func listensAt(parts map[string][]string) int {
+	at := parts["listen"]
 	if len(at) == 0 {
 		return 0
 	}

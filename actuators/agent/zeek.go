@@ -194,6 +194,9 @@ func askZeek(ctx context.Context, path string) desired.ZeekFacts {
 		return f
 	}
 	f.ZeekPath = m[1]
+	if m := regexp.MustCompile(`ZEEK_PLUGIN_PATH\s*\|[^(\n]*\(([^)\n]*)\)`).FindStringSubmatch(help); m != nil {
+		f.Plugins = m[1]
+	}
 	f.HasLocal = hasLocal(f.ZeekPath)
 	return f
 }

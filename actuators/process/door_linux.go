@@ -70,6 +70,33 @@ func OpenDoor(id Identity, port int) error {
 	})
 }
 
+// Visitors counts the connections that a process has at its TCP port of which it has read more than greeting bytes.
+func Visitors(id Identity, port int, greeting uint64) (n int, err error) {
+	d, err := openDoor(id, port)
+	if err != nil {
+		return 0, err
+	}
+	defer d.close()
+	err = d.each(func(s tcpSocket, fd int) error {
+		if s.listens {
+			return nil
+		}
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			return err
+		}
+		unread, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+		if err != nil {
+			return err
+		}
+		if info.State == unix.BPF_TCP_ESTABLISHED && info.Bytes_received > greeting && uint64(unread) < info.Bytes_received-greeting {
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
 // door of a process: its sockets on a port.
 type door struct {
 	pid, port int

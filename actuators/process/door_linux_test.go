@@ -129,6 +129,18 @@ func TestCloseDoor(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	for {
+		n, err := Visitors(id, port, 300)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == senders {
+			break
+		}
+	}
+	if n, err := Visitors(id, port, 1<<40); err != nil || n != 0 {
+		t.Errorf("%d have said a terabyte; %v", n, err)
+	}
 	n, err := CloseDoor(ctx, id, port)
 	if err != nil || n != senders {
 		t.Fatalf("%d connections, %v", n, err)

@@ -101,3 +101,6 @@ func CloseDoor(context.Context, Identity, int) (int, error) { return 0, errNotLi
 
 // OpenDoor takes back CloseDoor.
 func OpenDoor(Identity, int) error { return errNotLinux }
+
+// Visitors counts the connections of a process at its port; only on Linux.
+func Visitors(Identity, int, uint64) (int, error) { return 0, errNotLinux }

@@ -45,26 +45,19 @@ func newGitRig(t *testing.T, bin, zeek string) *gitRig {
 	}
 	g := &gitRig{rig: newRig(t, bin, zeek), workers: map[string]string{"worker-1": "", "worker-2": ""}, files: map[string]string{}}
 	g.netns = "" // servers of the test are outside
-	port := freeTCP(t)
-	g.hook = "127.0.0.1:" + strconv.Itoa(port)
+	g.hook = "127.0.0.1:" + freePort(t)
 	g.more = []string{"--git-poll", "1h", "--webhook-listen", g.hook, "--webhook-secret-file", g.path("secret")}
 	g.write("secret", hookSecret+"\n")
 	g.git("init", "-q", "--bare", "-b", "main", g.path("zeek.git"))
 	g.git("clone", "-q", g.path("zeek.git"), g.path("work"))
 	g.source = "file://" + g.path("zeek.git") + "?path=clusters&ref=main"
-	base := 26000 + port%1000*4 // no other test's
-	g.all = fmt.Sprintf("[zeekrec]\nports_from = %d\nmetrics = off\nbroker_ports_from = %d\n", base, base+3000)
-	return g
-}
-
-func freeTCP(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := strconv.Atoi(freePort(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	base := 26000 + port%1000*4 // no other test's
+	g.all = fmt.Sprintf("[zeekrec]\nports_from = %d\nmetrics = off\nbroker_ports_from = %d\n", base, base+3000)
+	return g
 }
 
 func (g *gitRig) write(name, text string) {
@@ -240,9 +233,9 @@ func (g *gitRig) overSSH() {
 		g.must(exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", g.path(k)))
 	}
 	_ = os.MkdirAll("/run/sshd", 0o755)
-	port := freeTCP(g.t)
+	port := freePort(g.t)
 	// The home of this machine's root may have a .bashrc that takes its time.
-	g.write("sshd_config", fmt.Sprintf("ListenAddress 127.0.0.1:%d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nSetEnv HOME=%s\n",
+	g.write("sshd_config", fmt.Sprintf("ListenAddress 127.0.0.1:%s\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nSetEnv HOME=%s\n",
 		port, g.path("host"), g.path("user.pub"), g.dir))
 	cmd := exec.Command(sshd, "-D", "-e", "-f", g.path("sshd_config"))
 	if err := cmd.Start(); err != nil {
@@ -250,7 +243,7 @@ func (g *gitRig) overSSH() {
 	}
 	g.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	g.eventually("sshd answers", waitLong, func() error {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		c, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			_ = c.Close()
 		}
@@ -260,9 +253,9 @@ func (g *gitRig) overSSH() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.write("known_hosts", fmt.Sprintf("[127.0.0.1]:%d %s", port, key))
+	g.write("known_hosts", fmt.Sprintf("[127.0.0.1]:%s %s", port, key))
 	g.more = append(g.more, "--git-ssh-key", g.path("user"), "--git-known-hosts", g.path("known_hosts"))
-	g.source = fmt.Sprintf("ssh://root@127.0.0.1:%d%s?path=clusters&ref=main", port, g.path("zeek.git"))
+	g.source = fmt.Sprintf("ssh://root@127.0.0.1:%s%s?path=clusters&ref=main", port, g.path("zeek.git"))
 }
 
 // swap has a worker's interface changed, and says which worker.

@@ -215,36 +215,6 @@ func TestPreflightDisturbsNothing(t *testing.T) {
 	})
 }
 
-// TestPreflightKnowsWhatIsAtStake: whoever checks is told whether something is stopped for what starts.
-func TestPreflightKnowsWhatIsAtStake(t *testing.T) {
-	for _, tt := range []struct {
-		before, nodes, orders string
-		disturbs              bool
-	}{
-		{"", "manager logger-1", "start dmz/logger-1, start dmz/manager", false},
-		{six, six + "=x", "restart dmz/worker-3", true},
-		{six, six + " worker-4", "restart dmz/manager, start dmz/worker-4", true},
-		{six, "manager logger-1 proxy-1 worker-1 worker-2 worker-4", "restart dmz/manager, start dmz/worker-4, stop dmz/worker-3", true},
-	} {
-		run(t, func(b *bench) {
-			if tt.before != "" {
-				b.see(map[string]string{"dmz": tt.before})
-			}
-			b.hosts.took()
-			b.hosts.mu.Lock()
-			b.hosts.disturbs = !tt.disturbs
-			b.hosts.mu.Unlock()
-			b.see(map[string]string{"dmz": tt.nodes})
-			b.want("orders", b.hosts.took(), tt.orders)
-			b.hosts.mu.Lock()
-			defer b.hosts.mu.Unlock()
-			if b.hosts.disturbs != tt.disturbs {
-				t.Errorf("%s: the preflight was told %t", tt.orders, b.hosts.disturbs)
-			}
-		})
-	}
-}
-
 func TestPreflightWaitsForTheHost(t *testing.T) {
 	run(t, func(b *bench) {
 		b.see(map[string]string{"dmz": six})

@@ -38,8 +38,6 @@ type hosts struct {
 	members func(running map[string]*observed.Resource) []observed.Member
 	// problems of a preflight.
 	problems func(r *desired.Resource) *observed.Problem
-	// disturbs is what the last preflight of starts was told.
-	disturbs bool
 	doErr    func(o desired.Order) error
 	// names are what Zeek says of its names; namesErr why it says nothing. untaken is what nodes say of what they were told.
 	names    map[string]desired.NameKind
@@ -189,7 +187,7 @@ func (h *hosts) Names(ctx context.Context, _ string, _ desired.Resource) (desire
 }
 
 func (h *hosts) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
-	return h.Check(ctx, instance, rs, false)
+	return h.Check(ctx, instance, rs)
 }
 
 func (h *hosts) PutFiles(context.Context, string, string, desired.Tree) error { return nil }
@@ -220,9 +218,8 @@ func (h *hosts) Loads(ctx context.Context, _ string, rs []desired.Resource, _ bo
 	return m, nil
 }
 
-func (h *hosts) Check(ctx context.Context, _ string, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
+func (h *hosts) Check(ctx context.Context, _ string, rs []desired.Resource) ([]observed.Problem, error) {
 	h.mu.Lock()
-	h.disturbs = disturbs
 	check := h.check
 	h.mu.Unlock()
 	if check != nil {

@@ -25,9 +25,8 @@ type Agents interface {
 	// Loads asks the Zeek there which scripts of NAME/ each resource would load: names within NAME/, sorted, by the resource's key. Who
 	// is missing could not be asked. It disturbs nothing. With each, every resource is asked for by itself, since its name may matter.
 	Loads(ctx context.Context, instance string, rs []desired.Resource, each bool) (map[string][]string, error)
-	// Check is the preflight: would these resources start there? It disturbs nothing. With disturbs, something that
-	// runs, there or elsewhere, is to be stopped for them, so that nothing may be taken as known from an earlier check.
-	Check(ctx context.Context, instance string, rs []desired.Resource, disturbs bool) ([]observed.Problem, error)
+	// Check is the preflight: would these resources start there? It disturbs nothing.
+	Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error)
 	// CheckUpdate is the preflight of nodes that run and are to be told options: would they take them?
 	CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error)
 	// Names asks the Zeek of a node which names its scripts let be redefined. It disturbs nothing. NAME/ has to be there.

@@ -14,12 +14,10 @@ import (
 )
 
 // toCheck is what a preflight is about, by instance: what is to be started, what runs and is to be told options, and where
-// nodes that run are to see files of NAME/, which have to be there. A plan that stops or restarts anything, of whatever
-// host, disturbs.
+// nodes that run are to see files of NAME/, which have to be there.
 type toCheck struct {
 	start, update map[string][]desired.Resource
 	files         map[string]bool
-	disturbs      bool
 }
 
 // toCheckOf is what of a plan a rollout has not checked yet.
@@ -27,7 +25,6 @@ func toCheckOf(plan *reconciler.ClusterPlan, r *rollout) toCheck {
 	c := toCheck{start: map[string][]desired.Resource{}, update: map[string][]desired.Resource{}, files: map[string]bool{}}
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
-		c.disturbs = c.disturbs || a.Kind == desired.Stop || a.Kind == desired.Restart
 		if a.Target == nil {
 			continue
 		}
@@ -108,7 +105,7 @@ func (e *Engine) check(ctx context.Context, cluster string, todo toCheck, tree d
 		var starts, updates []observed.Problem
 		var err error
 		if rs := todo.start[inst]; len(rs) > 0 {
-			starts, err = e.cfg.Agents.Check(ctx, inst, rs, todo.disturbs)
+			starts, err = e.cfg.Agents.Check(ctx, inst, rs)
 		}
 		if rs := todo.update[inst]; err == nil && len(rs) > 0 {
 			updates, err = e.cfg.Agents.CheckUpdate(ctx, inst, rs)

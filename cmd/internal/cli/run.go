@@ -23,13 +23,14 @@ func (a *app) runCommand() *cobra.Command {
 		Use:   "run [SOURCE]",
 		Short: "Keep this machine's clusters equal to SOURCE, in the foreground",
 		Long: `Keep this machine's clusters equal to SOURCE: controller and agent in one process, in
-the foreground. It reads SOURCE (a folder, or a .cfg file), starts what it describes, keeps
-it so, and changes only what a change names.
+the foreground. It reads SOURCE (a folder, a .cfg file, or the URL of a Git repository),
+starts what it describes, keeps it so, and changes only what a change names.
 
 Nodes outlive it: when it ends they go on, and the next run finds them again. With
 --stop-on-exit they are stopped in order when it ends.`,
 		Example: `  zeekrec run ./clusters
   zeekrec run --zeek /opt/zeek/bin/zeek /etc/zeek/clusters
+  zeekrec run 'https://git.example.org/zeek.git?ref=main&path=clusters'
   zeekrec run --stop-on-exit --state-dir /tmp/demo ./clusters`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.action(func(ctx context.Context, args []string) error {

@@ -62,11 +62,11 @@ func (a *agents) Loads(ctx context.Context, instance string, rs []desired.Resour
 }
 
 // Check hands the question on.
-func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
+func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
 	if err := a.mine(instance); err != nil {
 		return nil, err
 	}
-	return a.agent.Check(ctx, rs, disturbs)
+	return a.agent.Check(ctx, rs)
 }
 
 // CheckUpdate hands the question on.

@@ -145,13 +145,13 @@ func (l *looker) sshConfig() (*ssh.ClientConfig, error) {
 	}, nil
 }
 
-// AdvertisedReferences are those of AdvertisedReferencesContext.
-func (s *sshSession) AdvertisedReferences() (*packp.AdvRefs, error) {
-	return s.AdvertisedReferencesContext(context.TODO())
+// AdvertisedReferencesContext is AdvertisedReferences: the context of dialSSH ends both.
+func (s *sshSession) AdvertisedReferencesContext(context.Context) (*packp.AdvRefs, error) {
+	return s.AdvertisedReferences()
 }
 
-// AdvertisedReferencesContext reads what git-upload-pack begins with.
-func (s *sshSession) AdvertisedReferencesContext(context.Context) (*packp.AdvRefs, error) {
+// AdvertisedReferences reads what git-upload-pack begins with.
+func (s *sshSession) AdvertisedReferences() (*packp.AdvRefs, error) {
 	if s.refs != nil {
 		return s.refs, nil
 	}
