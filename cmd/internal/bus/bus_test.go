@@ -59,8 +59,8 @@ func (h *host) LearnZeek(context.Context, string) {}
 func (h *host) Loads(context.Context, []desired.Resource, bool) (map[string][]string, error) {
 	return map[string][]string{"dmz/worker-1": {"local.zeek"}}, nil
 }
-func (h *host) Check(_ context.Context, rs []desired.Resource, disturbs bool) ([]observed.Problem, error) {
-	if disturbs {
+func (h *host) Check(_ context.Context, rs []desired.Resource) ([]observed.Problem, error) {
+	if len(rs) > 0 {
 		return []observed.Problem{{Resource: rs[0].Key(), Message: "it is broken"}}, nil
 	}
 	return nil, errors.New("the disk is full")
@@ -223,10 +223,10 @@ func TestCalls(t *testing.T) {
 	if m, err := b.fleet.Loads(b.within(time.Minute), "a", []desired.Resource{r}, true); err != nil || len(m["dmz/worker-1"]) != 1 {
 		t.Errorf("loads %v, %v", m, err)
 	}
-	if ps, err := b.fleet.Check(b.within(time.Minute), "a", []desired.Resource{r}, true); err != nil || len(ps) != 1 || ps[0].Message != "it is broken" {
+	if ps, err := b.fleet.Check(b.within(time.Minute), "a", []desired.Resource{r}); err != nil || len(ps) != 1 || ps[0].Message != "it is broken" {
 		t.Errorf("check %v, %v", ps, err)
 	}
-	if _, err := b.fleet.Check(b.within(time.Minute), "a", nil, false); err == nil || err.Error() != "a: the disk is full" {
+	if _, err := b.fleet.Check(b.within(time.Minute), "a", nil); err == nil || err.Error() != "a: the disk is full" {
 		t.Errorf("an error became %v", err)
 	}
 	if _, err := b.fleet.CheckUpdate(b.within(100*time.Millisecond), "a", nil); err == nil {

@@ -159,8 +159,8 @@ func (f *Fleet) Loads(ctx context.Context, instance string, rs []desired.Resourc
 }
 
 // Check asks for what would keep resources from running there.
-func (f *Fleet) Check(ctx context.Context, instance string, rs []desired.Resource, disturbs bool) (ps []observed.Problem, err error) {
-	err = f.ask(ctx, instance, methodCheck, 0, checkBody{rs, disturbs}, &ps)
+func (f *Fleet) Check(ctx context.Context, instance string, rs []desired.Resource) (ps []observed.Problem, err error) {
+	err = f.ask(ctx, instance, methodCheck, 0, rs, &ps)
 	return ps, err
 }
 

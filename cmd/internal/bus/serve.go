@@ -34,7 +34,7 @@ type Agent interface {
 	PutFiles(ctx context.Context, cluster string, t desired.Tree) error
 	LearnZeek(ctx context.Context, zeek string)
 	Loads(ctx context.Context, rs []desired.Resource, each bool) (map[string][]string, error)
-	Check(ctx context.Context, rs []desired.Resource, disturbs bool) ([]observed.Problem, error)
+	Check(ctx context.Context, rs []desired.Resource) ([]observed.Problem, error)
 	CheckUpdate(ctx context.Context, rs []desired.Resource) ([]observed.Problem, error)
 	Names(ctx context.Context, r desired.Resource) (desired.ZeekNames, error)
 }
@@ -184,7 +184,7 @@ func (s *server) work(ctx context.Context, data []byte) answer {
 	case methodLoads:
 		return with(c.Body, func(b loadsBody) (any, error) { return s.Agent.Loads(ctx, b.Resources, b.Each) })
 	case methodCheck:
-		return with(c.Body, func(b checkBody) (any, error) { return s.Agent.Check(ctx, b.Resources, b.Disturbs) })
+		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.Check(ctx, rs) })
 	case methodCheckUpdate:
 		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.CheckUpdate(ctx, rs) })
 	case methodNames:

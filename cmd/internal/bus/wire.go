@@ -86,10 +86,6 @@ func answerOf(body any, err error) answer {
 
 // Bodies of calls.
 type (
-	checkBody struct {
-		Resources []desired.Resource `json:"resources"`
-		Disturbs  bool               `json:"disturbs,omitempty"`
-	}
 	loadsBody struct {
 		Resources []desired.Resource `json:"resources"`
 		Each      bool               `json:"each,omitempty"`
