@@ -16,6 +16,7 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
@@ -37,7 +38,9 @@ type host struct {
 func (h *host) Report() observed.Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.report
+	r := h.report
+	r.At, r.Host.Zeek = time.Unix(1, 0), map[string]observed.Zeek{"": {}}
+	return r
 }
 func (h *host) Changes() <-chan struct{} { return h.changes }
 func (h *host) Do(_ context.Context, o desired.Order) error {
@@ -78,6 +81,7 @@ type bench struct {
 	t     *testing.T
 	url   string
 	epoch uint64
+	keys  *keys.Store // of the controller
 	fleet *Fleet
 }
 
@@ -92,8 +96,8 @@ func newBench(t *testing.T) *bench {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server does not come up")
 	}
-	b := &bench{t: t, url: s.ClientURL(), epoch: 1}
-	if b.fleet, err = NewFleet(b.connect(), func() uint64 { return b.epoch }, slog.New(slog.DiscardHandler)); err != nil {
+	b := &bench{t: t, url: s.ClientURL(), epoch: 1, keys: keys.Open(t.TempDir())}
+	if b.fleet, err = NewFleet(b.connect(), FleetConfig{Epoch: func() uint64 { return b.epoch }, Keys: b.keys, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -117,7 +121,7 @@ func (b *bench) agent(instance, dir, boot string) (*host, func()) {
 	done := make(chan error, 1)
 	conn := b.connect()
 	go func() {
-		done <- Serve(ctx, conn, Config{Instance: instance, Agent: h, Dir: dir, Boot: boot, Log: slog.New(slog.DiscardHandler)})
+		done <- Serve(ctx, conn, Config{Instance: instance, Agent: h, Keys: keys.Open(dir), Dir: dir, Boot: boot, Log: slog.New(slog.DiscardHandler)})
 	}()
 	stop := sync.OnceFunc(func() {
 		cancel()
@@ -167,7 +171,7 @@ func TestReports(t *testing.T) {
 		t.Errorf("a report that has just arrived is of %s", at)
 	}
 	// A controller that comes later hears of it, too.
-	other, err := NewFleet(b.connect(), func() uint64 { return 1 }, slog.New(slog.DiscardHandler))
+	other, err := NewFleet(b.connect(), FleetConfig{Epoch: func() uint64 { return 1 }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/nats-io/nats.go"
 
+	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 )
@@ -43,6 +44,10 @@ type Agent interface {
 type Config struct {
 	Instance string
 	Agent    Agent
+	// Keys is where the keys of clusters that encrypt are kept; nil: no such cluster can run here.
+	Keys interface {
+		Put(cluster string, pairs []keys.Pair) error
+	}
 	// Dir is where the highest epoch and pieces of files are kept.
 	Dir string
 	// Boot names this life of the agent; no other has it.
@@ -96,6 +101,14 @@ func Serve(ctx context.Context, conn *nats.Conn, cfg Config) error {
 		}
 		subs = append(subs, x)
 	}
+	// What was said while the connection was away is lost.
+	changes := conn.StatusChanged(nats.CONNECTED)
+	defer conn.RemoveStatusListener(changes) // closes it
+	go func() {
+		for range changes {
+			want(nil)
+		}
+	}()
 	return s.publish(ctx, wanted)
 }
 
@@ -106,8 +119,19 @@ func (s *server) publish(ctx context.Context, wanted <-chan struct{}) error {
 	number := uint64(0)
 	for whole := true; ; {
 		n := notice{Boot: s.Boot, Number: number}
+		r := s.Agent.Report()
+		if _, asked := r.Host.Zeek[""]; r.At.IsZero() || !asked {
+			// It does not know yet what runs and what its Zeek is: plans that rest on less would be made anew a moment later, at the cost of
+			// restarts.
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.Agent.Changes():
+			case <-beat.C:
+			}
+			continue
+		}
 		if whole {
-			r := s.Agent.Report()
 			number++
 			n.Number, n.Report = number, &r
 		}
@@ -187,6 +211,8 @@ func (s *server) work(ctx context.Context, data []byte) answer {
 		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.Check(ctx, rs) })
 	case methodCheckUpdate:
 		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.CheckUpdate(ctx, rs) })
+	case methodKeys:
+		return with(c.Body, func(b keysBody) (any, error) { return nil, s.keep(b) })
 	case methodNames:
 		return with(c.Body, func(r desired.Resource) (any, error) { return s.Agent.Names(ctx, r) })
 	}
@@ -212,6 +238,18 @@ func (s *server) take(ctx context.Context, l *filesBody) (filesAnswer, error) {
 	}
 	s.files.drop(l)
 	return filesAnswer{}, nil
+}
+
+// keep takes the keys of a cluster.
+func (s *server) keep(b keysBody) error {
+	if s.Keys == nil {
+		return errors.New("this agent keeps no keys")
+	}
+	pairs, err := keys.Decode(b.Keys)
+	if err != nil {
+		return fmt.Errorf("cannot use the keys of %s: %w", b.Cluster, err)
+	}
+	return s.Keys.Put(b.Cluster, pairs)
 }
 
 func (s *server) epochFile() string { return filepath.Join(s.Dir, "epoch") }

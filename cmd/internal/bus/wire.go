@@ -43,6 +43,7 @@ const (
 	methodCheck       method = "check"
 	methodCheckUpdate method = "check-update"
 	methodNames       method = "names"
+	methodKeys        method = "keys"
 )
 
 // call is a request. Epoch is of the controller that asks, Left what the caller still waits.
@@ -105,6 +106,11 @@ type (
 	// filesAnswer names what is missing, and how much of it is there; nothing: the files are in their place.
 	filesAnswer struct {
 		Missing map[string]int64 `json:"missing,omitempty"`
+	}
+	// keysBody has all keys of a cluster, in the form of a store's file.
+	keysBody struct {
+		Cluster string `json:"cluster"`
+		Keys    []byte `json:"keys"`
 	}
 	chunkBody struct {
 		Blob   string `json:"blob"`
