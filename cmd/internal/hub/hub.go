@@ -131,6 +131,14 @@ func (h *Hub) Disconnect(agent string) {
 	}
 }
 
+// Connected reports whether an agent is connected.
+func (h *Hub) Connected(agent string) bool {
+	h.mu.Lock()
+	id, ok := h.agents[agent]
+	h.mu.Unlock()
+	return ok && h.server.GetClient(id) != nil
+}
+
 // Take hands a connection that was made elsewhere to the hub, as if it had come in at the port: its other end begins with TLS. It returns
 // when the connection has ended.
 func (h *Hub) Take(ctx context.Context, conn net.Conn) error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
 	"github.com/zeekrec/zeekrec/desired/source"
 	"github.com/zeekrec/zeekrec/desired/source/git"
@@ -57,6 +58,8 @@ type Fleet struct {
 	Nodes func(find func(ctx context.Context, raw string) (key, instance string, err error)) api.Nodes
 	// Only is the instance that a file without instances means; false where there is not exactly one.
 	Only func() (instance string, ok bool)
+	// Seen is called with each cluster that was read, from any goroutine.
+	Seen func(*desired.Cluster)
 	// Run serves until ctx ends.
 	Run func(ctx context.Context) error
 }
@@ -175,7 +178,7 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 		if fleet, err = cfg.Fleet(ctx, ks); err != nil {
 			return nil, err
 		}
-		agents, m.agents, parse = fleet.Agents, fleet.Run, parseFor(fleet.Only)
+		agents, m.agents, parse = fleet.Agents, fleet.Run, parseFor(fleet)
 	}
 	m.Engine = engine.New(engine.Config{
 		Source: cfg.Source, Observations: m.seen, Look: src.Sync, Took: func(c string) { taken.Store(c) }, Agents: agents,

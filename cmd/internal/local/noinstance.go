@@ -13,13 +13,16 @@ const unstated = "\x00"
 
 // parseFor reads files for a fleet. One that states no instances means the one agent that there is; where there are several, or none, it
 // cannot be told which, and the file is at fault (decisions 24).
-func parseFor(only func() (string, bool)) engine.Parser {
+func parseFor(fleet *Fleet) engine.Parser {
 	return func(f desired.ClusterFile, _ string) (*desired.Cluster, []desired.Diagnostic) {
-		instance, ok := only()
+		instance, ok := fleet.Only()
 		if !ok {
 			instance = unstated
 		}
 		c, ds := clustercfg.Parse(f, instance)
+		if c != nil {
+			fleet.Seen(c)
+		}
 		if c == nil || ok {
 			return c, ds
 		}
