@@ -37,8 +37,8 @@ type Nodes interface {
 	// Ask asks a running node what is asked for in Ask.What, and returns its answer as JSON, or as an error why it does not
 	// answer; an *Error where no node of the cluster can be asked.
 	Ask(ctx context.Context, cluster, node, what, id string) ([]byte, error)
-	// Diag writes a tar.gz that also holds the files of more.
-	Diag(key string, more map[string][]byte, at time.Time, w io.Writer) error
+	// Diag writes a tar.gz that also holds the files of more, and gives up when ctx ends.
+	Diag(ctx context.Context, key string, more map[string][]byte, at time.Time, w io.Writer) error
 }
 
 // LogOptions say what of a node's outputs is wanted.

@@ -246,7 +246,7 @@ func (f *Fleet) ask(ctx context.Context, instance string, m method, left time.Du
 	msg, err := f.conn.RequestWithContext(ctx, askSubject+token(instance), b)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("cannot reach %s: no agent of that name is connected", instance)
+		return &Unreachable{instance}
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s does not answer: %w", instance, context.Cause(ctx))
 	case err != nil:

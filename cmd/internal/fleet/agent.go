@@ -70,7 +70,7 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 	}
 	id := rand.Text()
 	conn, err := connect(cfg.Controller, append(options(cfg.Log), nats.RetryOnFailedConnect(false), nats.MaxReconnects(0),
-		nats.Secure(identity.JoinTLS(cfg.Token.CA)), nats.User(id), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)))...)
+		nats.Secure(identity.JoinTLS(cfg.Token.Fingerprint)), nats.User(id), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)))...)
 	if err != nil {
 		return fmt.Errorf("cannot reach the controller at %s: %w", cfg.Controller[0], err)
 	}
@@ -146,7 +146,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	log := a.cfg.Log.With("part", "fleet")
 	name := a.identity.Name()
 	o := append(options(log), nats.Secure(a.identity.TLS()), nats.CustomInboxPrefix(bus.InboxPrefix(name)), nats.Name(name))
-	at := a.identity.Controller()
+	at := a.identity.Addresses()
 	if a.cfg.Listen != "" {
 		l, err := listen(ctx, a.cfg.Listen)
 		if err != nil {

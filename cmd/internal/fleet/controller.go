@@ -2,7 +2,7 @@ package fleet
 
 import (
 	"context"
-	"crypto/x509"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,14 +64,20 @@ func (c *Controller) Open(_ context.Context, ks *keys.Store) (*local.Fleet, erro
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.authority.ServerTLS(c.cfg.Names, c.cfg.Files)
+	t, admit := (*tls.Config)(nil), c.authority.Check
+	if c.cfg.Files == (identity.Files{}) {
+		t, err = c.authority.ServerTLS(c.cfg.Names)
+	} else {
+		t, err = c.cfg.Files.ServerTLS()
+		admit = identity.NameOf
+	}
 	if err != nil {
 		return nil, err
 	}
 	log := c.cfg.Log.With("part", "fleet")
 	c.hub, err = hub.Start(hub.Config{
 		Listen: c.cfg.Listen, TLS: t, Log: log,
-		Admit: func(cert *x509.Certificate) (string, error) { return c.authority.Check(cert) },
+		Admit: admit,
 		Agent: bus.AgentSubjects, Stranger: bus.EnrolSubjects,
 	})
 	if err != nil {
@@ -91,7 +97,7 @@ func (c *Controller) Open(_ context.Context, ks *keys.Store) (*local.Fleet, erro
 	return &local.Fleet{
 		Agents: c.fleet,
 		Nodes: func(find func(context.Context, string) (string, string, error)) api.Nodes {
-			return bus.NewNodes(c.fleet, find, log)
+			return bus.NewNodes(c.fleet, bus.Finder(find))
 		},
 		Only: c.only,
 		Seen: c.dial.seen,
@@ -139,7 +145,7 @@ func (c *Controller) Agents() []api.Agent {
 	}
 	var out []api.Agent
 	for _, m := range c.authority.Agents() {
-		a := api.Agent{Name: m.Name, State: string(m.State), Since: m.Since, By: m.By, Key: m.Fingerprint, Expires: m.Expires, Heard: heard[m.Name]}
+		a := api.Agent{Name: m.Name, State: string(m.State), Since: m.Since, By: m.By, Key: m.Key, Expires: m.Expires, Heard: heard[m.Name]}
 		a.Connected = c.hub != nil && c.hub.Connected(m.Name)
 		out = append(out, a)
 	}

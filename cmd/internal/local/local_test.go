@@ -263,7 +263,7 @@ func TestDiagLeavesOutTheMemoryOfWhatEncrypts(t *testing.T) {
 func unpack(t *testing.T, state, key string) map[string]string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := OfflineNodes(state).Diag(key, map[string][]byte{"version.txt": []byte("v1")}, time.Unix(1, 0), &b); err != nil {
+	if err := OfflineNodes(state).Diag(t.Context(), key, map[string][]byte{"version.txt": []byte("v1")}, time.Unix(1, 0), &b); err != nil {
 		t.Fatal(err)
 	}
 	z, err := gzip.NewReader(&b)
