@@ -70,7 +70,7 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 	}
 	id := rand.Text()
 	conn, err := connect(cfg.Controller, append(options(cfg.Log), nats.RetryOnFailedConnect(false), nats.MaxReconnects(0),
-		nats.Secure(identity.JoinTLS(cfg.Token.Fingerprint)), nats.User(id), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)))...)
+		nats.Secure(identity.JoinTLS(cfg.Token.Fingerprint)), nats.UserInfo(id, ""), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)))...)
 	if err != nil {
 		return fmt.Errorf("cannot reach the controller at %s: %w", cfg.Controller[0], err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/zeekrec/zeekrec/cmd/internal/hub"
 	"github.com/zeekrec/zeekrec/cmd/internal/identity"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
+	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
 
 // Config of a controller of a fleet.
@@ -96,12 +97,10 @@ func (c *Controller) Open(_ context.Context, ks *keys.Store) (*local.Fleet, erro
 	log.Info("Listening for agents", "at", c.hub.Addr(), "epoch", epoch)
 	return &local.Fleet{
 		Agents: c.fleet,
-		Nodes: func(find func(context.Context, string) (string, string, error)) api.Nodes {
-			return bus.NewNodes(c.fleet, bus.Finder(find))
-		},
-		Only: c.only,
-		Seen: c.dial.seen,
-		Run:  c.run,
+		Nodes:  func(e *engine.Engine) api.Nodes { return bus.NewNodes(c.fleet, e) },
+		Only:   c.only,
+		Seen:   c.dial.seen,
+		Run:    c.run,
 	}, nil
 }
 

@@ -54,8 +54,8 @@ type Config struct {
 // Fleet is the way to the agents of other hosts.
 type Fleet struct {
 	Agents engine.Agents
-	// Nodes of the hosts; find says on which instance a node is.
-	Nodes func(find func(ctx context.Context, raw string) (key, instance string, err error)) api.Nodes
+	// Nodes of the hosts, which the engine finds.
+	Nodes func(*engine.Engine) api.Nodes
 	// Only is the instance that a file without instances means; false where there is not exactly one.
 	Only func() (instance string, ok bool)
 	// Seen is called with each cluster that was read, from any goroutine.
@@ -186,7 +186,7 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 		HoldsOnly: cfg.AnyZeek,
 	})
 	if fleet != nil {
-		m.Nodes = fleet.Nodes(m.Engine.Find)
+		m.Nodes = fleet.Nodes(m.Engine)
 	}
 	return m, nil
 }
