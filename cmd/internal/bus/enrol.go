@@ -117,8 +117,8 @@ func request(ctx context.Context, conn *nats.Conn, subject string, body []byte, 
 	if err := json.Unmarshal(m.Data, &a); err != nil {
 		return fmt.Errorf("cannot read the controller's answer: %w", err)
 	}
-	if err := a.err("the controller"); err != nil {
-		return err
+	if a.Error != "" {
+		return errors.New(a.Error) // it begins with who says it
 	}
 	return json.Unmarshal(a.Body, into)
 }

@@ -137,7 +137,6 @@ this command waits.`,
 	}
 	c.Flags().DurationVar(&wait, "wait", 10*time.Minute, "for how `LONG` to wait for the approval, where one is needed")
 	a.nameFlag(c.Flags())
-	a.logFlags(c.Flags(), "warn")
 	return c
 }
 
@@ -145,7 +144,7 @@ func (a *app) join(ctx context.Context, token identity.Token, at []string, wait 
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("waited %s; the same command goes on with it", wait))
 	defer cancel()
 	err := fleet.Join(ctx, fleet.JoinConfig{
-		Token: token, Controller: at, Name: a.settings.name, StateDir: a.settings.stateDir, Log: a.logger(),
+		Token: token, Controller: at, Name: a.settings.name, StateDir: a.settings.stateDir,
 		Waiting: func() {
 			a.say("waits to be approved; on the controller's host: zeekrec approve %s", a.settings.name)
 		},

@@ -57,7 +57,6 @@ type JoinConfig struct {
 	StateDir   string
 	// Waiting is called when the enrolment has to be approved.
 	Waiting func()
-	Log     *slog.Logger
 }
 
 // Join enrols this host: afterwards it has an identity in its state folder. It waits for the approval where that is needed, until ctx ends;
@@ -69,8 +68,8 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 		return err
 	}
 	id := rand.Text()
-	conn, err := connect(cfg.Controller, append(options(cfg.Log), nats.RetryOnFailedConnect(false), nats.MaxReconnects(0),
-		nats.Secure(identity.JoinTLS(cfg.Token.Fingerprint)), nats.UserInfo(id, ""), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)))...)
+	conn, err := connect(cfg.Controller, nats.TLSHandshakeFirst(), nats.Timeout(dialTimeout), nats.NoReconnect(),
+		nats.Secure(identity.JoinTLS(cfg.Token.Fingerprint)), nats.UserInfo(id, ""), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)))
 	if err != nil {
 		return fmt.Errorf("cannot reach the controller at %s: %w", cfg.Controller[0], err)
 	}
