@@ -131,7 +131,7 @@ func (b *bench) as(instance string) *nats.Conn {
 
 func (b *bench) connect(user string, more ...nats.Option) *nats.Conn {
 	b.t.Helper()
-	c, err := nats.Connect(b.url, append(more, nats.UserInfo(user, "x"))...)
+	c, err := nats.Connect(b.url, append(more, nats.UserInfo(user, "x"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -106,13 +106,18 @@ func Serve(ctx context.Context, conn *nats.Conn, cfg Config) error {
 		}
 	}
 	me := token(cfg.Instance)
-	ctx, cancel := context.WithCancelCause(ctx)
+	ending := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ending))
+	defer context.AfterFunc(ending, func() { cancel(errAgentEnds) })()
 	var subs []*nats.Subscription
 	defer func() {
 		cancel(errAgentEnds)
 		s.streams.close()
 		for _, x := range subs {
 			_ = x.Unsubscribe()
+		}
+		if conn.IsConnected() {
+			_ = conn.FlushTimeout(time.Second) // else controllers wait for answers for a moment longer
 		}
 	}()
 	for subject, f := range map[string]nats.MsgHandler{
