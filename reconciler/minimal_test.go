@@ -668,6 +668,27 @@ func TestEncryptionOn(t *testing.T) {
 	}
 }
 
+// TestEncryptionOnAndAway: who is removed, or moves, when the encryption is switched stops before the first logger changes, like all others.
+func TestEncryptionOnAndAway(t *testing.T) {
+	before, after := sixNodes(desired.BackendZeroMQ), sixNodes(desired.BackendZeroMQ)
+	after.Instances = []desired.Instance{{Name: "agent-a", Host: "10.0.0.1"}, {Name: "agent-b", Host: "10.0.0.2"}}
+	after.Nodes = slices.DeleteFunc(after.Nodes, func(n desired.Node) bool { return n.Name == "worker-2" })
+	for i := range after.Nodes {
+		if after.Nodes[i].Name == "worker-3" {
+			after.Nodes[i].Instance = "agent-b"
+		}
+	}
+	var first []string
+	for _, a := range planWith(t, before, after, nil, []string{"k"}) {
+		if a.Kind == desired.Stop && a.Type == desired.TypeNode {
+			first = append(first, fmt.Sprintf("%d %s", a.Wave, strings.TrimPrefix(a.Resource, "dmz/")))
+		}
+	}
+	if got, want := strings.Join(first, ", "), "1 manager, 1 proxy-1, 1 worker-1, 1 worker-2, 1 worker-3"; got != want {
+		t.Errorf("stopped are %s, want %s", got, want)
+	}
+}
+
 // TestBrokerFirst: what comes before what when the broker's ports change hands.
 func TestBrokerFirst(t *testing.T) {
 	for _, tt := range []struct {

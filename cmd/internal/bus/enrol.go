@@ -34,8 +34,9 @@ type Authority interface {
 	Renew(name string, csrPEM []byte) (certPEM []byte, err error)
 }
 
-// ServeEnrolment answers those who want to be enrolled, and agents whose certificate is to be renewed, as long as the connection lasts.
-func ServeEnrolment(conn *nats.Conn, a Authority, log *slog.Logger) error {
+// ServeEnrolment answers those who want to be enrolled, and agents whose certificate is to be renewed, as long as the connection lasts. enrolled is called when
+// somebody was.
+func ServeEnrolment(conn *nats.Conn, a Authority, enrolled func(), log *slog.Logger) error {
 	serve := func(subject string, f func(m *nats.Msg) (any, error)) error {
 		_, err := conn.Subscribe(subject, func(m *nats.Msg) {
 			v, err := f(m)
@@ -67,6 +68,7 @@ func ServeEnrolment(conn *nats.Conn, a Authority, log *slog.Logger) error {
 		got, err := a.Enrol(r.Secret, r.Name, r.Request)
 		if err == nil {
 			log.Info("An agent was enrolled", "agent", r.Name, "pending", got.Pending)
+			enrolled()
 		}
 		return got, err
 	})

@@ -174,10 +174,12 @@ func (s *server) publish(ctx context.Context, wanted <-chan struct{}) error {
 			n.Number, n.Report = number, &r
 		}
 		b, err := s.codec.pack(&n)
-		if err == nil {
+		if !s.conn.IsConnected() {
+			err = nats.ErrDisconnected // said anew when it is
+		} else if err == nil {
 			err = s.conn.Publish(reportSubject+token(s.Instance), b)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, nats.ErrDisconnected) {
 			s.Log.Warn("Cannot report", "error", err)
 		}
 		select {

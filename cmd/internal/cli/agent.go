@@ -31,7 +31,7 @@ zeekrec run has started with the same state folder.
 
 An agent that cannot dial out waits for the controller at the port of --listen, and the
 controller is told to dial it: in the cluster's file, [instances] has NAME = HOST:PORT.`,
-		Example: `  zeekrec agent join zra_…@controller.example.org
+		Example: `  zeekrec agent join zeekrec1…@controller.example.org
   zeekrec agent --zeek /opt/zeek/bin/zeek`,
 		Args: cobra.NoArgs,
 		RunE: a.action(func(ctx context.Context, _ []string) error { return a.runAgent(ctx, listen) }),
@@ -107,8 +107,8 @@ can pose as it. Without TOKEN before the @ it is read from standard input.
 
 A token that was made without a name asks for an approval (zeekrec approve NAME), for which
 this command waits.`,
-		Example: `  zeekrec agent join zra_…@controller.example.org
-  ssh controller zeekrec agents token --name agent-b | zeekrec agent join @controller --name agent-b`,
+		Example: `  zeekrec agent join zeekrec1…@controller.example.org
+  ssh controller zeekrec agents token agent-b | zeekrec agent join @controller --name agent-b`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			text, hosts, ok := strings.Cut(args[0], "@")

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ func (a *app) agentsCommand() *cobra.Command {
 		Short: "Show which hosts have joined this controller",
 		Long: `Show the hosts that have joined this controller, or wait to be approved, and whether they are
 connected.`,
-		Example: "  zeekrec agents\n  zeekrec agents token --name agent-a",
+		Example: "  zeekrec agents\n  zeekrec agents token agent-a",
 		Args:    cobra.NoArgs,
 		RunE: a.action(func(ctx context.Context, _ []string) error {
 			as, err := a.client().Agents(ctx)
@@ -36,18 +37,18 @@ connected.`,
 }
 
 func (a *app) tokenCommand() *cobra.Command {
-	var name string
 	var valid time.Duration
 	c := &cobra.Command{
-		Use:   "token",
+		Use:   "token [NAME]",
 		Short: "Make a token with which one host can join",
-		Long: `Make a token with which one host can join, once and soon. With --name it serves a host of that
-name, and approves it; a host that was enrolled under that name before is replaced. Without, the
+		Long: `Make a token with which one host can join, once and soon. With NAME it serves an agent of
+that name, and approves it; one that was enrolled under that name before is replaced. Without, the
 host that comes has to be approved (zeekrec approve).`,
-		Example: `  zeekrec agents token --name agent-a
+		Example: `  zeekrec agents token agent-a
   zeekrec agents token --valid 10m`,
-		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error {
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			name := strings.Join(args, "")
 			r, err := a.client().Do(ctx, "agent-token", api.Request{Agent: name, Valid: valid})
 			if err != nil {
 				return err
@@ -56,7 +57,6 @@ host that comes has to be approved (zeekrec approve).`,
 			return a.print(r.Token + "\n")
 		}),
 	}
-	c.Flags().StringVar(&name, "name", "", "the `NAME` that the agent will have")
 	c.Flags().DurationVar(&valid, "valid", time.Hour, "for how `LONG` it can be used")
 	return c
 }

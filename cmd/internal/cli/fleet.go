@@ -37,7 +37,7 @@ renews by itself. The files are those of zeekrec run; their instances name the a
 Agents and nodes go on when it ends, and nothing is restarted when it is back. It takes over
 the state folder of a zeekrec run that has ended.`,
 		Example: `  zeekrec controller /etc/zeek/clusters
-  zeekrec agents token --name agent-a
+  zeekrec agents token agent-a
   zeekrec agents`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.action(func(ctx context.Context, args []string) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,12 +27,15 @@ const (
 	// renewal is looked at so often.
 	renewEvery  = time.Hour
 	renewWithin = 30 * time.Second
+	// sayAgain is how long a refusal is not mentioned again.
+	sayAgain = time.Minute
 	// pollApproval is how often somebody who joins asks whether he was approved meanwhile.
 	pollApproval = 2 * time.Second
 )
 
 // options of every connection of an agent's. What is to be said while there is none is said anew later, so nothing is kept for it.
-func options(log *slog.Logger) []nats.Option {
+func options(ctx context.Context, log *slog.Logger) []nats.Option {
+	var refused atomic.Int64 // when that was last said, in seconds since 1970
 	return []nats.Option{
 		nats.TLSHandshakeFirst(), nats.Timeout(dialTimeout), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsOut),
 		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectMost, reconnectMost), nats.RetryOnFailedConnect(true),
@@ -42,7 +46,17 @@ func options(log *slog.Logger) []nats.Option {
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("The controller is connected again", "at", c.ConnectedUrl()) }),
 		nats.ConnectHandler(func(c *nats.Conn) { log.Info("The controller is connected", "at", c.ConnectedUrl()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Warn("The connection to the controller", "error", err)
+			if !errors.Is(err, nats.ErrAuthorization) {
+				log.Warn("The connection to the controller", "error", err)
+				return
+			}
+			// It is tried on: somebody may change his mind.
+			level := slog.LevelDebug
+			if now := time.Now().Unix(); now-refused.Load() >= int64(sayAgain.Seconds()) {
+				level = slog.LevelWarn
+				refused.Store(now)
+			}
+			log.Log(ctx, level, "The controller refuses this agent: it was shut out, or has joined another one; to join again, make a token there (zeekrec agents token NAME)")
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { log.Debug("The controller cannot be reached", "error", err) }),
 	}
@@ -144,7 +158,7 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	log := a.cfg.Log.With("part", "fleet")
 	name := a.identity.Name()
-	o := append(options(log), nats.Secure(a.identity.TLS()), nats.CustomInboxPrefix(bus.InboxPrefix(name)), nats.Name(name))
+	o := append(options(ctx, log), nats.Secure(a.identity.TLS()), nats.CustomInboxPrefix(bus.InboxPrefix(name)), nats.Name(name))
 	at := a.identity.Addresses()
 	if a.cfg.Listen != "" {
 		l, err := listen(ctx, a.cfg.Listen)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -48,6 +49,9 @@ type Controller struct {
 	conn  *nats.Conn
 	fleet *bus.Fleet
 	dial  *dialer
+	// changes has a value when somebody was enrolled, approved or revoked.
+	changes chan struct{}
+	engine  atomic.Pointer[engine.Engine]
 }
 
 // NewController reads who is enrolled.
@@ -56,7 +60,7 @@ func NewController(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Controller{cfg: cfg, authority: a}, nil
+	return &Controller{cfg: cfg, authority: a, changes: make(chan struct{}, 1)}, nil
 }
 
 // Open opens the port; it is local.Config.Fleet.
@@ -79,7 +83,7 @@ func (c *Controller) Open(_ context.Context, ks *keys.Store) (*local.Fleet, erro
 	c.hub, err = hub.Start(hub.Config{
 		Listen: c.cfg.Listen, TLS: t, Log: log,
 		Admit: admit,
-		Agent: bus.AgentSubjects, Stranger: bus.EnrolSubjects,
+		Agent: bus.AgentSubjects, Stranger: bus.EnrolSubjects, ReplyWithin: bus.ReplyWithin,
 	})
 	if err != nil {
 		return nil, err
@@ -90,17 +94,20 @@ func (c *Controller) Open(_ context.Context, ks *keys.Store) (*local.Fleet, erro
 	if c.fleet, err = bus.NewFleet(c.conn, bus.FleetConfig{Epoch: func() uint64 { return epoch }, Keys: ks, Log: log}); err != nil {
 		return nil, err
 	}
-	if err := bus.ServeEnrolment(c.conn, c.authority, log); err != nil {
+	if err := bus.ServeEnrolment(c.conn, c.authority, c.enrolled, log); err != nil {
 		return nil, err
 	}
 	c.dial = &dialer{connected: c.hub.Connected, known: c.known, take: c.hub.Take, log: log}
 	log.Info("Listening for agents", "at", c.hub.Addr(), "epoch", epoch)
 	return &local.Fleet{
 		Agents: c.fleet,
-		Nodes:  func(e *engine.Engine) api.Nodes { return bus.NewNodes(c.fleet, e) },
-		Only:   c.only,
-		Seen:   c.dial.seen,
-		Run:    c.run,
+		Nodes: func(e *engine.Engine) api.Nodes {
+			c.engine.Store(e)
+			return bus.NewNodes(c.fleet, e)
+		},
+		Only: c.only,
+		Seen: c.dial.seen,
+		Run:  c.run,
 	}, nil
 }
 
@@ -111,7 +118,32 @@ func (c *Controller) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	dials.Go(func() { c.dial.run(ctx) })
+	dials.Go(func() { c.follow(ctx) })
 	return c.hub.Run(ctx)
+}
+
+// enrolled notes that it has changed who is enrolled.
+func (c *Controller) enrolled() {
+	select {
+	case c.changes <- struct{}{}:
+	default:
+	}
+}
+
+// follow has the files read again when it has changed who is enrolled: what one without instances means may have changed with it.
+func (c *Controller) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.changes:
+		}
+		if e := c.engine.Load(); e != nil {
+			if err := e.Sync(ctx); err != nil && ctx.Err() == nil {
+				c.cfg.Log.Warn("Cannot look at the source", "error", err)
+			}
+		}
+	}
 }
 
 // known reports whether an agent may serve.
@@ -166,6 +198,7 @@ func (c *Controller) Approve(name, by string) error {
 		return err
 	}
 	c.cfg.Log.Info("An agent was approved", "agent", name, "by", by)
+	c.enrolled()
 	return nil
 }
 
@@ -175,6 +208,7 @@ func (c *Controller) Revoke(name, by string) error {
 		return err
 	}
 	c.cfg.Log.Info("An agent was revoked", "agent", name, "by", by)
+	c.enrolled()
 	if c.hub != nil {
 		c.hub.Disconnect(name)
 	}

@@ -28,7 +28,9 @@ type Config struct {
 	Admit func(*x509.Certificate) (agent string, err error)
 	// Agent has the subjects of an agent, Stranger those of somebody who is to be enrolled, by the name that he connects with.
 	Agent, Stranger func(name string) (publish, subscribe []string)
-	Log             *slog.Logger
+	// ReplyWithin is how long an answer to a request may take.
+	ReplyWithin time.Duration
+	Log         *slog.Logger
 }
 
 // Bounds of connections.
@@ -45,7 +47,6 @@ const (
 	// A peer that is gone without a word is known as that after three times this.
 	pingInterval = 2 * time.Second
 	startWithin  = 10 * time.Second
-	replies      = 10 * time.Minute // for which an answer may be given
 )
 
 // self is the name of the controller's own connections.
@@ -186,7 +187,7 @@ func (h *Hub) Check(c natsserver.ClientAuthentication) bool {
 		return false
 	}
 	publish, subscribe := h.cfg.Agent(name)
-	c.RegisterUser(&natsserver.User{Username: name, Permissions: permissions(publish, subscribe)})
+	c.RegisterUser(&natsserver.User{Username: name, Permissions: h.permissions(publish, subscribe)})
 	h.mu.Lock()
 	old, was := h.agents[name]
 	h.agents[name] = c.GetID()
@@ -214,7 +215,7 @@ func (h *Hub) stranger(c natsserver.ClientAuthentication) bool {
 		delete(h.strangers, id)
 	})
 	publish, subscribe := h.cfg.Stranger(name)
-	c.RegisterUser(&natsserver.User{Username: "stranger " + name, Permissions: permissions(publish, subscribe)})
+	c.RegisterUser(&natsserver.User{Username: "stranger " + name, Permissions: h.permissions(publish, subscribe)})
 	return true
 }
 
@@ -231,11 +232,11 @@ func plain(name string) bool {
 	return true
 }
 
-func permissions(publish, subscribe []string) *natsserver.Permissions {
+func (h *Hub) permissions(publish, subscribe []string) *natsserver.Permissions {
 	return &natsserver.Permissions{
 		Publish:   &natsserver.SubjectPermission{Allow: publish},
 		Subscribe: &natsserver.SubjectPermission{Allow: subscribe},
-		Response:  &natsserver.ResponsePermission{MaxMsgs: 1, Expires: replies},
+		Response:  &natsserver.ResponsePermission{MaxMsgs: 1, Expires: h.cfg.ReplyWithin},
 	}
 }
 

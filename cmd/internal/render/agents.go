@@ -9,7 +9,7 @@ import (
 // Agents shows who is enrolled, in the order given.
 func Agents(as []api.Agent, o Options) string {
 	if len(as) == 0 {
-		return "no host has joined; to let one join: zeekrec agents token --name NAME\n"
+		return "no host has joined; to let one join: zeekrec agents token NAME\n"
 	}
 	var b strings.Builder
 	t := table{}
