@@ -75,7 +75,7 @@ type Enrolled struct {
 // expired since. So it is how a pending agent asks whether it was approved.
 func (a *Authority) Enrol(secret, name string, csrPEM []byte) (Enrolled, error) {
 	if err := CheckName(name); err != nil {
-		return Enrolled{}, &Refused{Why: BadName, Err: err}
+		return Enrolled{}, &Refused{Why: BadName, Name: "the agent", Err: err}
 	}
 	h := hashOf(secret)
 	a.mu.Lock()
