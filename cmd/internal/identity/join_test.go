@@ -128,9 +128,12 @@ func TestServerNames(t *testing.T) {
 	local := []string{"192.0.2.7", "fe80::1%eth0", "::1", "Host7", "not a host"}
 	a.SetLocal(func() ([]string, error) { return local, nil })
 	server := serverTLS(t, a, "Fleet.example", "2001:db8::1", "192.0.2.7")
+	id, _ := enrol(t, a, "sensor1")
+	dial := id.TLS()
+	dial.Time = clock.now
 	shown := func() *x509.Certificate {
 		t.Helper()
-		_, seen := connected(t, server, identity.JoinTLS(a.Fingerprint()))
+		_, seen := connected(t, server, dial)
 		if len(seen.PeerCertificates) != 2 || !seen.PeerCertificates[1].Equal(takeCA(t, dir).cert) {
 			t.Fatal("the authority's certificate is not shown")
 		}
@@ -207,7 +210,7 @@ func TestLocalNames(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
-	a, _, dir := fresh(t) // its authority stands for somebody else's
+	_, _, dir := fresh(t) // its authority stands for somebody else's
 	theirs := takeCA(t, dir)
 	at := t.TempDir()
 	keep := func(name string, c tls.Certificate) identity.Files {
@@ -240,7 +243,9 @@ func TestFiles(t *testing.T) {
 	if name, err := identity.NameOf(seen.PeerCertificates[0]); name != "sensor1" || err != nil {
 		t.Errorf("whose: %q, %v", name, err)
 	}
-	if _, _, err, _ := connect(t, server, identity.JoinTLS(a.Fingerprint())); err == nil || !strings.Contains(err.Error(), "client didn't provide a certificate") {
+	nobody := client.Clone()
+	nobody.GetClientCertificate = nil
+	if _, _, err, _ := connect(t, server, nobody); err == nil || !strings.Contains(err.Error(), "client didn't provide a certificate") {
 		t.Errorf("without a certificate: %v", err)
 	}
 	if _, err := identity.NameOf(&x509.Certificate{Subject: pkix.Name{CommonName: "CN with space"}}); err == nil || err.Error() != "cannot tell whose certificate it is by its common name: the name of an agent has only letters, digits, '.', '_' and '-'" {
