@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -92,6 +93,20 @@ func TestNumberOfTokensIsBounded(t *testing.T) {
 	tokenFor(t, a, "")
 	if n := count(); n != 2 {
 		t.Errorf("after a week %d tokens", n)
+	}
+
+	// Many that live shortly are not remembered without bound.
+	for i := range 2001 {
+		many[fmt.Sprintf("%064x", i)] = map[string]any{"name": "", "expires": clock.now().Add(-time.Hour), "by": "anna"}
+	}
+	if text, err = json.Marshal(many); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, file, text)
+	a = open(t, dir, clock.now)
+	tokenFor(t, a, "")
+	if n := count(); n != 1 {
+		t.Errorf("of too many %d tokens are kept", n)
 	}
 }
 
@@ -297,6 +312,100 @@ func TestRenewIsNotForOthers(t *testing.T) {
 	}
 	if got, err := a.Renew("sensor1", request(t, dir, "sensor1")); err != nil || !bytes.Equal(got, first) {
 		t.Errorf("after a lost answer: %v", err)
+	}
+}
+
+// full is an authority with as many agents as it takes: agent0 is approved and has a certificate, the others are pending.
+func full(t testing.TB) (a *identity.Authority, cert *x509.Certificate) {
+	t.Helper()
+	dir := t.TempDir()
+	a, err := identity.Open(dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err1 := a.NewToken("agent0", time.Hour, "anna")
+	tok, err2 := identity.ParseToken(text)
+	csr, err3 := identity.NewRequest(t.TempDir(), "agent0")
+	e, err4 := a.Enrol(tok.Secret(), "agent0", csr)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(e.Certificate)
+	if cert, err = x509.ParseCertificate(block.Bytes); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "agents.json")
+	text2, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Agents map[string]map[string]any `json:"agents"`
+		Spent  map[string]time.Time      `json:"spent"`
+	}
+	if err := json.Unmarshal(text2, &file); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i < 10000; i++ {
+		file.Agents[fmt.Sprintf("agent%d", i)] = map[string]any{
+			"state": "pending", "since": time.Now(), "by": "anna", "key": fmt.Sprintf("%064x", i), "token": fmt.Sprintf("%064x", i),
+		}
+	}
+	if text2, err = json.Marshal(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, text2, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if a, err = identity.Open(dir, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	return a, cert
+}
+
+func TestNumberOfAgentsIsBounded(t *testing.T) {
+	a, cert := full(t)
+	tok := tokenFor(t, a, "")
+	_, err := a.Enrol(tok.Secret(), "sensor1", request(t, t.TempDir(), "sensor1"))
+	refused(t, err, identity.TooMany, "the controller refuses sensor1: it has 10000 agents already; forget those that are gone")
+	if err := a.Forget("agent9"); err == nil || err.Error() != "cannot forget agent9: it is pending; revoke it first" {
+		t.Errorf("forgetting one that is pending: %v", err)
+	}
+	if err := a.Forget("nobody"); !errors.Is(err, identity.ErrNoAgent) || err.Error() != `cannot forget "nobody": there is no agent of that name` {
+		t.Errorf("forgetting nobody: %v", err)
+	}
+	if err := a.Revoke("agent0", "anna"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Forget("agent0"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = a.Check(cert)
+	refused(t, err, identity.NotKnown, "the controller refuses agent0: it has no agent of that name; make a new token on the controller and enrol")
+	if _, err := a.Enrol(tok.Secret(), "sensor1", request(t, t.TempDir(), "sensor1")); err != nil {
+		t.Errorf("in its place: %v", err)
+	}
+}
+
+func BenchmarkCheckAmong10000(b *testing.B) {
+	a, cert := full(b)
+	for b.Loop() {
+		if _, err := a.Check(cert); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkApproveAmong10000(b *testing.B) {
+	a, _ := full(b)
+	i := 0
+	for b.Loop() {
+		if i++; i == 10000 {
+			b.Skip("all are approved")
+		}
+		if err := a.Approve(fmt.Sprintf("agent%d", i), "anna"); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -354,3 +354,28 @@ func TestPermissions(t *testing.T) {
 		}
 	}
 }
+
+// TestForgotten: what is forgotten is not let in again by the token that it came with.
+func TestForgotten(t *testing.T) {
+	a, clock, controllerDir := fresh(t)
+	tok, dir := tokenFor(t, a, "sensor1"), t.TempDir()
+	csr := request(t, dir, "sensor1")
+	e, err := a.Enrol(tok.Secret(), "sensor1", csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Forget("sensor1"); err == nil || err.Error() != "cannot forget sensor1: it is approved; revoke it first" {
+		t.Errorf("forgetting one that is approved: %v", err)
+	}
+	if err := errors.Join(a.Revoke("sensor1", "anna"), a.Forget("sensor1")); err != nil {
+		t.Fatal(err)
+	}
+	a = open(t, controllerDir, clock.now)
+	_, err = a.Enrol(tok.Secret(), "sensor1", csr)
+	refused(t, err, identity.TokenUsed, "the controller refuses sensor1: the token was used already; make a new token on the controller")
+	_, err = a.Check(agentCert(t, e.Certificate))
+	refused(t, err, identity.NotKnown, "the controller refuses sensor1: it has no agent of that name; make a new token on the controller and enrol")
+	if len(a.Agents()) != 0 {
+		t.Errorf("the registry: %v", a.Agents())
+	}
+}

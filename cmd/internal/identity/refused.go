@@ -48,7 +48,7 @@ func (r *Refused) Error() string {
 	case NameTaken:
 		text = "there is an agent of that name with another key; if this is its host, built anew, make a token for that name on the controller, else choose another name"
 	case TooMany:
-		text = fmt.Sprintf("it has %d agents already", maxAgents)
+		text = fmt.Sprintf("it has %d agents already; forget those that are gone", maxAgents)
 	case NotKnown:
 		text = "it has no agent of that name; " + anew + " and enrol"
 	case NotApproved:
