@@ -175,6 +175,30 @@ func TestSpentStaysSpent(t *testing.T) {
 	}
 }
 
+// TestSpentOutlivesItsToken: the mark that a token was used stays for as long as the token itself is kept.
+func TestSpentOutlivesItsToken(t *testing.T) {
+	a, clock, _ := fresh(t)
+	text, err := a.NewToken("", maxValid, "anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, err := identity.ParseToken(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := tokenFor(t, a, "")
+	if _, err := a.Enrol(short.Secret(), "sensor1", request(t, t.TempDir(), "sensor1")); err != nil {
+		t.Fatal(err)
+	}
+	clock.add(10 * day)
+	if _, err := a.Enrol(long.Secret(), "sensor2", request(t, t.TempDir(), "sensor2")); err != nil {
+		t.Fatal(err)
+	}
+	clock.add(-10 * day)
+	_, err = a.Enrol(short.Secret(), "sensor3", request(t, t.TempDir(), "sensor3"))
+	refused(t, err, identity.TokenUsed, "the controller refuses sensor3: the token was used already; make a new token on the controller")
+}
+
 // TestLostAnswer: the same agent is answered the same; also by a controller that was started again, and after the token's end.
 func TestLostAnswer(t *testing.T) {
 	a, clock, controllerDir := fresh(t)

@@ -173,6 +173,10 @@ func TestPending(t *testing.T) {
 	if err := identity.Accept(dir, e, []string{"x:1"}); err == nil || err.Error() != "cannot enrol: the agent was not approved on the controller yet" {
 		t.Errorf("accepting what is pending: %v", err)
 	}
+	// Nobody else takes the name meanwhile.
+	other := request(t, t.TempDir(), "sensor2")
+	_, err := a.Enrol(tokenFor(t, a, "").Secret(), "sensor2", other)
+	refused(t, err, identity.NameTaken, "the controller refuses sensor2: there is an agent of that name with another key; if this is its host, built anew, make a token for that name on the controller, else choose another name")
 	joined := clock.now().UTC()
 	clock.add(5 * day) // the token has long expired
 	a = open(t, controllerDir, clock.now)
@@ -182,7 +186,7 @@ func TestPending(t *testing.T) {
 	if got := a.Agents(); len(got) != 1 || got[0].State != identity.Pending || got[0].Since != joined || got[0].By != "anna" || !got[0].Expires.IsZero() {
 		t.Errorf("the registry: %+v", got)
 	}
-	_, err := a.Renew("sensor2", csr)
+	_, err = a.Renew("sensor2", csr)
 	refused(t, err, identity.NotApproved, "the controller refuses sensor2: it was not approved yet")
 	if err := a.Approve("sensor2", "bert"); err != nil {
 		t.Fatal(err)
