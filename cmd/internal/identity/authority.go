@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,8 +28,10 @@ type Authority struct {
 	local func() ([]string, error) // names and addresses of this machine, for the server's certificate
 	ca    pair
 
-	mu     sync.Mutex // over all below, and the files that they are kept in
-	agents registry
+	// What is published is never changed, only replaced: a disk that is slow to take a change holds up no connection that Check is asked about.
+	agents atomic.Pointer[registry]
+
+	mu     sync.Mutex       // over the files, whoever replaces agents, and what is below
 	tokens map[string]token // by hash
 }
 
@@ -85,7 +88,9 @@ func (a *Authority) path(file string) string { return filepath.Join(a.dir, file)
 
 // found makes everything. The authority is written last: whatever is there without it was not in use yet.
 func (a *Authority) found() error {
-	a.agents, a.tokens = registry{map[string]agent{}, map[string]time.Time{}}, map[string]token{}
+	none := &registry{map[string]agent{}, map[string]time.Time{}}
+	a.agents.Store(none)
+	a.tokens = map[string]token{}
 	var have registry
 	if err := readJSON(a.path(agentsFile), &have); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -101,7 +106,7 @@ func (a *Authority) found() error {
 	if len(have.Agents) > 0 || len(have.Spent) > 0 || len(tokens) > 0 || server {
 		return &Damaged{a.path(caFile), errors.New("it is missing, while other files of a fleet are there; restore it, or move them all away and enrol all agents again")}
 	}
-	if err := writeJSON(a.path(agentsFile), a.agents); err != nil {
+	if err := writeJSON(a.path(agentsFile), none); err != nil {
 		return err
 	}
 	if err := writeJSON(a.path(tokensFile), a.tokens); err != nil {
@@ -125,7 +130,8 @@ func (a *Authority) load(ca []byte) (err error) {
 	if err != nil {
 		return &Damaged{a.path(caFile), err}
 	}
-	for file, v := range map[string]any{agentsFile: &a.agents, tokensFile: &a.tokens} {
+	agents := &registry{}
+	for file, v := range map[string]any{agentsFile: agents, tokensFile: &a.tokens} {
 		err := readJSON(a.path(file), v)
 		if errors.Is(err, fs.ErrNotExist) {
 			return &Damaged{a.path(file), errors.New("it is missing; restore it, or move the whole folder away and enrol all agents again")}
@@ -134,18 +140,18 @@ func (a *Authority) load(ca []byte) (err error) {
 			return err
 		}
 	}
-	if a.agents.Agents == nil || a.agents.Spent == nil {
+	if agents.Agents == nil || agents.Spent == nil {
 		return &Damaged{a.path(agentsFile), errors.New("something is missing in it")}
 	}
 	if a.tokens == nil {
 		return &Damaged{a.path(tokensFile), errors.New("something is missing in it")}
 	}
-	for name, g := range a.agents.Agents {
+	for name, g := range agents.Agents {
 		if err := a.checkEntry(name, g); err != nil {
 			return &Damaged{a.path(agentsFile), fmt.Errorf("the entry %.200q does not hold together: %w", name, err)}
 		}
 	}
-	for h := range a.agents.Spent {
+	for h := range agents.Spent {
 		if !isHash(h) {
 			return &Damaged{a.path(agentsFile), errors.New("a spent token does not hold together")}
 		}
@@ -155,6 +161,7 @@ func (a *Authority) load(ca []byte) (err error) {
 			return &Damaged{a.path(tokensFile), errors.New("a token does not hold together")}
 		}
 	}
+	a.agents.Store(agents)
 	return nil
 }
 

@@ -31,9 +31,9 @@ func (a *Authority) NewToken(name string, valid time.Duration, by string) (strin
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	next, live := map[string]token{}, 0
+	next, live, used := map[string]token{}, 0, a.agents.Load().Spent
 	for h, t := range a.tokens {
-		_, spent := a.agents.Spent[h]
+		_, spent := used[h]
 		switch {
 		case spent, now.Sub(t.Expires) > remembered:
 			continue
@@ -75,14 +75,15 @@ type Enrolled struct {
 // expired since. So it is how a pending agent asks whether it was approved.
 func (a *Authority) Enrol(secret, name string, csrPEM []byte) (Enrolled, error) {
 	if err := CheckName(name); err != nil {
-		return Enrolled{}, &Refused{Why: BadName, Err: err}
+		return Enrolled{}, &Refused{Why: BadName, Name: "the agent", Err: err}
 	}
 	h := hashOf(secret)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	have, known := a.agents.Agents[name]
+	reg := a.agents.Load()
+	have, known := reg.Agents[name]
 	t, made := a.tokens[h]
-	_, spent := a.agents.Spent[h]
+	_, spent := reg.Spent[h]
 	repeated := known && have.Token == h
 	if !made && !spent && !repeated { // before anything that costs more: this is for everybody to call
 		return Enrolled{}, refuse(TokenUnknown, name)
@@ -111,7 +112,7 @@ func (a *Authority) Enrol(secret, name string, csrPEM []byte) (Enrolled, error) 
 		return Enrolled{}, refuse(TokenForAnother, name)
 	case t.Name == "" && known && have.State != Revoked && have.Key != key:
 		return Enrolled{}, refuse(NameTaken, name)
-	case !known && len(a.agents.Agents) >= maxAgents:
+	case !known && len(reg.Agents) >= maxAgents:
 		return Enrolled{}, refuse(TooMany, name)
 	}
 	next := agent{State: Pending, Since: now.UTC(), By: t.By, Key: key, Token: h}
@@ -140,7 +141,7 @@ func (a *Authority) again(name string, g agent, public *ecdsa.PublicKey, now tim
 		if err != nil {
 			return Enrolled{}, err
 		}
-		return a.answer(name, g, a.agents)
+		return a.answer(name, g, *a.agents.Load())
 	}
 	if cert != nil && !validAt(cert, now) {
 		return Enrolled{}, refuse(CertificateExpired, name)
@@ -151,8 +152,9 @@ func (a *Authority) again(name string, g agent, public *ecdsa.PublicKey, now tim
 // spend is the registry with a token marked as used, and without those marks that are of no use: the token has long expired, and is not
 // kept any more either, so not even a clock that is set back makes it good again.
 func (a *Authority) spend(h string, t token, now time.Time) registry {
-	r := registry{a.agents.Agents, map[string]time.Time{h: t.Expires}}
-	for other, expires := range a.agents.Spent {
+	old := a.agents.Load()
+	r := registry{old.Agents, map[string]time.Time{h: t.Expires}}
+	for other, expires := range old.Spent {
 		if _, kept := a.tokens[other]; kept || now.Sub(expires) <= remembered {
 			r.Spent[other] = expires
 		}

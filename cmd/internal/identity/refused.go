@@ -26,7 +26,7 @@ const (
 // Refused says that the controller does not do what an agent asked it for. No retry helps, but for that of NotApproved.
 type Refused struct {
 	Why  Why
-	Name string // of the agent, as it calls itself; never longer than a name may be
+	Name string // of the agent, as it calls itself; "the agent" where that is no proper name, or is not known
 	Err  error  // what is wrong in detail, for BadName and BadRequest
 }
 
@@ -48,7 +48,7 @@ func (r *Refused) Error() string {
 	case NameTaken:
 		text = "there is an agent of that name with another key; if this is its host, built anew, make a token for that name on the controller, else choose another name"
 	case TooMany:
-		text = fmt.Sprintf("it has %d agents already", maxAgents)
+		text = fmt.Sprintf("it has %d agents already; forget those that are gone", maxAgents)
 	case NotKnown:
 		text = "it has no agent of that name; " + anew + " and enrol"
 	case NotApproved:
@@ -70,10 +70,10 @@ func (r *Refused) Error() string {
 // Unwrap gives the detail.
 func (r *Refused) Unwrap() error { return r.Err }
 
-// refuse makes a Refused. A name from outside is cut, so that it can be printed.
+// refuse makes a Refused. What is no proper name is not repeated.
 func refuse(why Why, name string) *Refused {
 	if CheckName(name) != nil {
-		name = "an agent without a proper name"
+		name = "the agent"
 	}
 	return &Refused{Why: why, Name: name}
 }

@@ -38,11 +38,10 @@ var ErrNoAgent = errors.New("there is no agent of that name")
 
 // Agents of the registry, by name.
 func (a *Authority) Agents() []Member {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	out := make([]Member, 0, len(a.agents.Agents))
-	for _, name := range slices.Sorted(maps.Keys(a.agents.Agents)) {
-		g := a.agents.Agents[name]
+	agents := a.agents.Load().Agents
+	out := make([]Member, 0, len(agents))
+	for _, name := range slices.Sorted(maps.Keys(agents)) {
+		g := agents[name]
 		m := Member{Name: name, State: g.State, Since: g.Since, By: g.By, Key: g.Key}
 		if cert := g.cert(); cert != nil {
 			m.Expires = cert.NotAfter
@@ -66,7 +65,7 @@ func (g agent) cert() *x509.Certificate {
 func (a *Authority) Approve(name, by string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g, ok := a.agents.Agents[name]
+	g, ok := a.agents.Load().Agents[name]
 	switch {
 	case !ok:
 		return fmt.Errorf("cannot approve %q: %w", name, ErrNoAgent)
@@ -76,7 +75,7 @@ func (a *Authority) Approve(name, by string) error {
 		return fmt.Errorf("cannot approve %s: it was revoked; make a token for it and let it enrol again", name)
 	}
 	g.State, g.Since, g.By = Approved, a.now().UTC(), by
-	if err := a.keep(a.agents.with(name, g)); err != nil {
+	if err := a.keep(a.agents.Load().with(name, g)); err != nil {
 		return fmt.Errorf("cannot approve %s: %w", name, err)
 	}
 	return nil
@@ -87,7 +86,7 @@ func (a *Authority) Approve(name, by string) error {
 func (a *Authority) Revoke(name, by string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g, ok := a.agents.Agents[name]
+	g, ok := a.agents.Load().Agents[name]
 	switch {
 	case !ok:
 		return fmt.Errorf("cannot revoke %q: %w", name, ErrNoAgent)
@@ -96,10 +95,30 @@ func (a *Authority) Revoke(name, by string) error {
 	default:
 		g.State, g.Since, g.By = Revoked, a.now().UTC(), by
 	}
-	next := a.agents.with(name, g)
+	next := a.agents.Load().with(name, g)
+	a.agents.Store(&next) // before it is on disk, unlike all else: who shuts an agent out should not have to wait for that
 	if err := a.keep(next); err != nil {
-		a.agents = next
 		return fmt.Errorf("cannot write down that %s is revoked: %w; it is shut out until the controller starts again, so repeat this when the cause is gone", name, err)
+	}
+	return nil
+}
+
+// Forget removes an agent that was revoked from the registry. Its certificate and its token stay worthless; its name is free for who has
+// a new token.
+func (a *Authority) Forget(name string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	agents := a.agents.Load()
+	switch g, ok := agents.Agents[name]; {
+	case !ok:
+		return fmt.Errorf("cannot forget %q: %w", name, ErrNoAgent)
+	case g.State != Revoked:
+		return fmt.Errorf("cannot forget %s: it is %s; revoke it first", name, g.State)
+	}
+	next := registry{maps.Clone(agents.Agents), agents.Spent}
+	delete(next.Agents, name)
+	if err := a.keep(next); err != nil {
+		return fmt.Errorf("cannot forget %s: %w", name, err)
 	}
 	return nil
 }
@@ -115,8 +134,6 @@ func (a *Authority) Check(cert *x509.Certificate) (name string, err error) {
 	if err != nil {
 		return "", refuse(CertificateForeign, name)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if _, err := a.approved(name, key); err != nil {
 		return "", err
 	}
@@ -128,7 +145,7 @@ func (a *Authority) Check(cert *x509.Certificate) (name string, err error) {
 
 // approved is the entry of an agent that is approved with a key.
 func (a *Authority) approved(name, key string) (agent, error) {
-	g, ok := a.agents.Agents[name]
+	g, ok := a.agents.Load().Agents[name]
 	switch {
 	case !ok:
 		return agent{}, refuse(NotKnown, name)
@@ -170,7 +187,7 @@ func (a *Authority) Renew(name string, csrPEM []byte) (cert []byte, err error) {
 	if g, err = a.certify(name, g, public, now); err != nil {
 		return nil, err
 	}
-	if err := a.keep(a.agents.with(name, g)); err != nil {
+	if err := a.keep(a.agents.Load().with(name, g)); err != nil {
 		return nil, fmt.Errorf("cannot renew the certificate of %s: %w", name, err)
 	}
 	return []byte(g.Certificate), nil
@@ -198,6 +215,6 @@ func (a *Authority) keep(next registry) error {
 	if err := writeJSON(a.path(agentsFile), next); err != nil {
 		return err
 	}
-	a.agents = next
+	a.agents.Store(&next)
 	return nil
 }
