@@ -110,6 +110,23 @@ func TestWhatIsNotAccepted(t *testing.T) {
 	if err := identity.Accept(dir, again, []string{"new:1"}); err != nil || load(t, dir).Addresses()[0] != "new:1" {
 		t.Errorf("new addresses: %v", err)
 	}
+	// Under another name it is another agent: a crash leaves it not enrolled.
+	csr = request(t, dir, "sensor9")
+	renamed, err := a.Enrol(tokenFor(t, a, "sensor9").Secret(), "sensor9", csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore = block(t, filepath.Join(dir, "controller.json"))
+	if err := identity.Accept(dir, renamed, at); err == nil {
+		t.Error("it was written")
+	}
+	restore()
+	if _, err := identity.Load(dir); !isNotEnrolled(err) {
+		t.Errorf("between two names: %v", err)
+	}
+	if id := accept(t, dir, renamed); id.Name() != "sensor9" {
+		t.Errorf("its name is %s", id.Name())
+	}
 }
 
 func isNotEnrolled(err error) bool {
