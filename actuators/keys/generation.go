@@ -19,8 +19,9 @@ type generation struct {
 	ClientSecret string    `json:"client_secret"`
 }
 
-// encode makes a file's content.
-func encode(pairs []Pair) ([]byte, error) {
+// Encode makes the content of a cluster's file: its generations, the one to use first. It is where secrets are in clear; it belongs to
+// where only those can read it that are to know them, and into no log.
+func Encode(pairs []Pair) ([]byte, error) {
 	gs := make([]generation, 0, len(pairs))
 	for _, p := range pairs {
 		gs = append(gs, generation{p.ID, p.Created, p.ServerPublic, p.ServerSecret.Reveal(), p.ClientPublic, p.ClientSecret.Reveal()})
@@ -35,9 +36,9 @@ func encode(pairs []Pair) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// decode reads a file's content. A file is good as a whole, or not at all. What it says about a bad one holds
+// Decode reads what Encode made. A file is good as a whole, or not at all. What it says about a bad one holds
 // nothing of its content.
-func decode(b []byte) ([]Pair, error) {
+func Decode(b []byte) ([]Pair, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	var gs []generation
