@@ -73,7 +73,7 @@ func unsent(err error) bool {
 
 // final reports whether an answer stays what it is when asked again.
 func final(err error) bool {
-	if unsent(err) || conflict(err) || errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted) {
+	if unsent(err) || conflict(err) || errors.Is(err, errChanged) || errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted) {
 		return true
 	}
 	if _, ok := errors.AsType[*stop](err); ok {

@@ -44,7 +44,7 @@ func (s *Store) Import(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	switch done, err := j.emptied(ctx, snap.Import); {
+	switch done, err := j.imported(ctx, snap.Import); {
 	case err != nil:
 		return err
 	case done:
@@ -69,44 +69,26 @@ func (s *Store) Import(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
-// emptied makes sure that there is nothing in the stream, and removes what is there of an import that was cut short. done: the state is there
-// that is to be imported.
-func (j *Journal) emptied(ctx context.Context, mark string) (done bool, err error) {
+// imported reports whether the state is there already that is to be imported. What an import has left that was cut short does not count, and
+// stays: what comes after it repeats it, and History has every record once.
+func (j *Journal) imported(ctx context.Context, mark string) (bool, error) {
 	info, err := j.store.info(ctx, j.log, jetstream.WithSubjectFilter(">"))
 	if err != nil {
 		return false, fmt.Errorf("cannot read the journal: %w", err)
 	}
 	j.last = info.State.LastSeq
-	for _, kind := range []string{kindRecords, kindTerm, kindSnapshot} {
-		if info.State.Subjects[j.store.subject(kind)] == 0 {
-			continue
-		}
-		f := &folder{}
-		start, err := j.store.start(ctx, j.log)
-		if err == nil {
-			err = j.store.read(ctx, j.log, start, j.last, false, func(m *message) error {
-				if m.kind == kindSnapshot {
-					return f.add(m)
-				}
-				return nil
-			})
-		}
-		if err != nil {
-			return false, err
-		}
-		if f.mark != mark {
-			return false, &NotEmpty{Stream: j.store.name("journal")}
-		}
-		return true, nil
+	there := info.State.Subjects
+	if there[j.store.subject(kindRecords)]+there[j.store.subject(kindTerm)]+there[j.store.subject(kindSnapshot)] == 0 {
+		return false, nil
 	}
-	if info.State.Msgs > 0 {
-		// Up to what was seen, no further.
-		err = j.store.retry(ctx, func(ctx context.Context) error { return j.log.Purge(ctx, jetstream.WithPurgeSequence(j.last+1)) })
-	}
+	f, err := j.store.load(ctx)
 	if err != nil {
-		return false, fmt.Errorf("cannot remove what is left of an import: %w", err)
+		return false, err
 	}
-	return false, nil
+	if f.mark != mark {
+		return false, &NotEmpty{Stream: j.store.name("journal")}
+	}
+	return true, nil
 }
 
 func (s *Store) importObjects(ctx context.Context, from *journal.Journal, state *engine.State) error {

@@ -20,7 +20,7 @@ type Keys struct {
 	store *Store
 	kv    jetstream.KeyValue
 	// life of all requests: the engine's Keys take no context.
-	life context.Context //nolint:containedctx
+	life context.Context
 	now  func() time.Time
 }
 
@@ -47,8 +47,6 @@ func (k *Keys) read(cluster string) (pairs []keys.Pair, rev uint64, err error) {
 		return err
 	})
 	switch {
-	case errors.Is(err, jetstream.ErrKeyDeleted) && e != nil:
-		return nil, 0, &keys.Damaged{Path: k.path(cluster), Err: errors.New("somebody has removed them")}
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return nil, 0, nil
 	case err != nil:
@@ -61,7 +59,9 @@ func (k *Keys) read(cluster string) (pairs []keys.Pair, rev uint64, err error) {
 }
 
 // path of an entry, for people.
-func (k *Keys) path(cluster string) string { return "bucket " + k.kv.Bucket() + ", key " + keyOf(cluster) }
+func (k *Keys) path(cluster string) string {
+	return "bucket " + k.kv.Bucket() + ", key " + keyOf(cluster)
+}
 
 // write puts generations in the place of the revision that was read. When it returns without an error, they are there for good.
 func (k *Keys) write(cluster string, pairs []keys.Pair, rev uint64) error {
@@ -69,14 +69,19 @@ func (k *Keys) write(cluster string, pairs []keys.Pair, rev uint64) error {
 	if err != nil {
 		return fmt.Errorf("cannot keep the keys of %s: %w", cluster, err)
 	}
-	err = k.store.retry(k.life, func(ctx context.Context) error {
-		_, err := k.kv.Update(ctx, keyOf(cluster), b, rev)
+	err = k.store.retry(k.life, func(ctx context.Context) (err error) {
+		if rev == 0 {
+			_, err = k.kv.Create(ctx, keyOf(cluster), b) // also where somebody has removed them by hand
+		} else {
+			_, err = k.kv.Update(ctx, keyOf(cluster), b, rev)
+		}
 		if conflict(err) {
 			// An earlier try may have got through.
-			if e, gerr := k.kv.Get(ctx, keyOf(cluster)); gerr == nil && bytes.Equal(e.Value(), b) {
-				return nil
+			e, err := k.kv.Get(ctx, keyOf(cluster))
+			if err == nil && !bytes.Equal(e.Value(), b) {
+				err = errChanged
 			}
-			return errChanged
+			return err
 		}
 		return err
 	})

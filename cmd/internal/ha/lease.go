@@ -36,12 +36,12 @@ const (
 	epochKey = "epoch"
 )
 
-// holding is the entry of who leads.
+// holding is the entry of who leads. It has no holder where the last one gave it up.
 type holding struct {
-	Holder string    `json:"holder"`
+	Holder string    `json:"holder,omitempty"`
 	Epoch  uint64    `json:"epoch"`
-	Since  time.Time `json:"since"` // by the holder's clock, for people
-	ID     string    `json:"id"`    // of the attempt, to know one's own writing by
+	Since  time.Time `json:"since"`        // by the holder's clock, for people
+	ID     string    `json:"id,omitempty"` // of the attempt, to know one's own writing by
 }
 
 // counter is the entry of the newest term. Over says that its holder gave it up, so that nobody has to wait for its end.
@@ -58,6 +58,9 @@ func (s *Store) Lease(ctx context.Context, cfg LeaseConfig) (*Lease, error) {
 	}
 	if cfg.Margin == 0 {
 		cfg.Margin = 2 * time.Second
+	}
+	if cfg.Name == "" {
+		return nil, errors.New("cannot campaign for the lead without a name")
 	}
 	if cfg.Margin >= cfg.TTL/2 {
 		return nil, fmt.Errorf("cannot keep a lease of %v with a margin of %v: the margin has to be less than half of it", cfg.TTL, cfg.Margin)
@@ -85,8 +88,7 @@ func (l *Lease) Leader(ctx context.Context) (name string, since time.Time, err e
 // view is what is known of the lease.
 type view struct {
 	holding
-	rev     uint64 // of the entry, or of the mark in its place; 0: nothing is there
-	present bool
+	rev uint64 // of the entry; 0: there is none
 }
 
 func (l *Lease) look(ctx context.Context) (view, error) {
@@ -94,14 +96,12 @@ func (l *Lease) look(ctx context.Context) (view, error) {
 	defer cancel()
 	e, err := l.lease.Get(ctx, leaseKey)
 	switch {
-	case errors.Is(err, jetstream.ErrKeyDeleted) && e != nil:
-		return view{rev: e.Revision()}, nil
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return view{}, nil
 	case err != nil:
 		return view{}, err
 	}
-	v := view{rev: e.Revision(), present: true}
+	v := view{rev: e.Revision()}
 	if err := json.Unmarshal(e.Value(), &v.holding); err != nil {
 		return view{}, fmt.Errorf("the lease cannot be understood: %w", err)
 	}
@@ -209,10 +209,10 @@ func (c *candidate) step(ctx context.Context) (*Term, time.Duration, error) {
 		c.alive = c.now() // after the answer: not before it was written
 	}
 	c.seen = v
-	if v.present && v.ID == c.mine.ID && c.now().Sub(c.began) < c.held() {
+	if v.ID != "" && v.ID == c.mine.ID && c.now().Sub(c.began) < c.held() {
 		return c.win(ctx, v.rev) // the answer to our attempt was lost
 	}
-	free := !v.present && v.rev > 0
+	free := v.rev > 0 && v.Holder == ""
 	if v.rev == 0 {
 		n, _, err := c.count(ctx)
 		if err != nil {
@@ -266,9 +266,8 @@ func (c *candidate) win(ctx context.Context, rev uint64) (*Term, time.Duration, 
 	}
 	if err != nil {
 		c.mine = holding{}
-		ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.TTL/6, errNoAnswer)
-		defer cancel()
-		return nil, c.cfg.TTL / 100, errors.Join(err, c.lease.Delete(ctx, leaseKey, jetstream.LastRevision(rev)))
+		_, back := put(ctx, c.lease, leaseKey, holding{}, rev, c.cfg.TTL/6)
+		return nil, c.cfg.TTL / 100, errors.Join(err, back)
 	}
 	return begin(ctx, c.Lease, c.mine, rev, at, c.began), 0, nil
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Term is a lead that lasts until Done. Its methods may be called from several goroutines.
@@ -134,7 +132,7 @@ func (t *Term) adopt(ctx context.Context) (rev uint64, err error) {
 }
 
 func whose(v view) string {
-	if !v.present {
+	if v.Holder == "" {
 		return "the lease was given up or ran out"
 	}
 	return fmt.Sprintf("%s leads, with epoch %d", v.Holder, v.Epoch)
@@ -156,9 +154,7 @@ func (t *Term) Resign(ctx context.Context) error {
 		return fmt.Errorf("cannot give up the lead: %w", context.Cause(ctx))
 	}
 	for {
-		try, cancel := context.WithTimeoutCause(ctx, t.l.cfg.TTL/3, errNoAnswer)
-		err := t.l.lease.Delete(try, leaseKey, jetstream.LastRevision(t.revision()))
-		cancel()
+		_, err := put(ctx, t.l.lease, leaseKey, holding{}, t.revision(), t.l.cfg.TTL/3)
 		if err == nil {
 			break
 		}
