@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ func TestNew(t *testing.T) {
 }
 
 func TestAppendSurvives(t *testing.T) {
+	t.Parallel()
 	nodes := servers(t, 1)
 	s := openStore(t, urls(nodes), Config{})
 	if state, err := s.Load(t.Context()); err != nil || state.Seq != 0 {
@@ -64,12 +66,8 @@ func TestAppendSurvives(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, state = openJournal(t, s, 2)
-	if d := cmp.Diff(clone(j.state), clone(state)); d != "" {
-		t.Errorf("state read back (-want +got):\n%s", d)
-	}
-	if d := cmp.Diff(clone(state), clone(loaded)); d != "" {
-		t.Errorf("state loaded (-want +got):\n%s", d)
-	}
+	sameState(t, j.state, state)
+	sameState(t, state, loaded)
 	if d := cmp.Diff([]string{"r1", "r2", big.Revision}, history(t, s)); d != "" {
 		t.Errorf("history (-want +got):\n%s", d)
 	}
@@ -114,6 +112,7 @@ func TestDeposed(t *testing.T) {
 
 // An append while another opens the journal is in what the other reads, or it fails.
 func TestAppendWhileOpened(t *testing.T) {
+	t.Parallel()
 	url := urls(servers(t, 1))
 	s := openStore(t, url, Config{})
 	want := 0
@@ -141,6 +140,7 @@ func TestAppendWhileOpened(t *testing.T) {
 
 // An append whose answer is lost is found in the stream; where nothing can be found out, the journal is broken.
 func TestAnswerLost(t *testing.T) {
+	t.Parallel()
 	nodes := servers(t, 1)
 	p := newProxy(t, nodes[0])
 	s, direct := openStore(t, p.url(), Config{Patience: 4 * time.Second}), openStore(t, urls(nodes), Config{})
@@ -148,12 +148,11 @@ func TestAnswerLost(t *testing.T) {
 	if err := j.Append(t.Context(), accept("r1")); err != nil {
 		t.Fatal(err)
 	}
-	p.lose(true)
+	p.lose()
 	result := make(chan error, 1)
 	go func() { result <- j.Append(t.Context(), accept("r2")) }()
 	until(t, "it is written", func() bool { return len(history(t, direct)) == 2 })
-	p.drop() // what was swallowed is a stream of bytes with a hole
-	p.lose(false)
+	p.heal()
 	if err := <-result; err != nil {
 		t.Fatalf("appended without an answer: %v", err)
 	}
@@ -161,14 +160,13 @@ func TestAnswerLost(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	p.lose(true)
+	p.lose()
 	err := j.Append(t.Context(), accept("r4"))
 	broken, ok := errors.AsType[*Broken](err)
 	if !ok || !strings.HasPrefix(err.Error(), "cannot go on with the journal, since it is not known what the last append has left (open it anew): cannot write the journal: ") {
 		t.Fatalf("an append of which nothing is heard: %v", err)
 	}
-	p.drop()
-	p.lose(false)
+	p.heal()
 	if again := j.Append(t.Context(), accept("r5")); again != error(broken) {
 		t.Errorf("an append after that: %v", again)
 	}
@@ -184,6 +182,7 @@ func TestAnswerLost(t *testing.T) {
 
 // Where the server says no, nothing is there, and the journal is as good as before.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	s := openStore(t, urls(servers(t, 1)), Config{Patience: time.Second})
 	j, _ := openJournal(t, s, 1)
 	full := j.log.CachedInfo().Config
@@ -210,6 +209,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestRoll(t *testing.T) {
+	t.Parallel()
 	url := urls(servers(t, 1))
 	s := openStore(t, url, Config{RollAt: 20_000})
 	j, _ := openJournal(t, s, 1)
@@ -223,9 +223,7 @@ func TestRoll(t *testing.T) {
 		}
 	}
 	_, state := openJournal(t, s, 2)
-	if d := cmp.Diff(clone(j.state), clone(state)); d != "" {
-		t.Errorf("state after rolling (-want +got):\n%s", d)
-	}
+	sameState(t, j.state, state)
 	kept := history(t, s)
 	if kept[len(kept)-1] != fmt.Sprint(399, long) {
 		t.Errorf("the history ends with %.10s", kept[len(kept)-1])
@@ -242,6 +240,7 @@ func TestRoll(t *testing.T) {
 
 // A roll that fails is no failure of the append before it, is not tried again at once, and is made up for.
 func TestRollFails(t *testing.T) {
+	t.Parallel()
 	s := openStore(t, urls(servers(t, 1)), Config{RollAt: 10, Patience: time.Second})
 	j, _ := openJournal(t, s, 1)
 	sealed, err := j.log.Info(t.Context())
@@ -278,9 +277,7 @@ func TestRollFails(t *testing.T) {
 	}
 	// A stream that denies purging denies it for good; the journal is still whole.
 	_, state := openJournal(t, s, 2)
-	if d := cmp.Diff(clone(j.state), clone(state)); d != "" {
-		t.Errorf("state (-want +got):\n%s", d)
-	}
+	sameState(t, j.state, state)
 	if n := len(history(t, s)); n != 4 {
 		t.Errorf("%d records are in the history", n)
 	}
@@ -354,6 +351,7 @@ func FuzzAssemble(f *testing.F) {
 }
 
 func TestObjects(t *testing.T) {
+	t.Parallel()
 	url := urls(servers(t, 1))
 	s := openStore(t, url, Config{})
 	j, _ := openJournal(t, s, 1)
@@ -365,8 +363,8 @@ func TestObjects(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := j.File(t.Context(), name)
-		if d := cmp.Diff([]desired.ClusterFile{small, big}[f], got); err != nil || d != "" {
-			t.Fatalf("%v, read back (-want +got):\n%.200s", err, d)
+		if err != nil || !reflect.DeepEqual(got, []desired.ClusterFile{small, big}[f]) {
+			t.Fatalf("%v, read back %.200s", err, got.Data)
 		}
 		names = append(names, name)
 	}

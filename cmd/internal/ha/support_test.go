@@ -1,6 +1,8 @@
 package ha
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
 	"sync"
@@ -219,19 +221,21 @@ func (p *proxy) pass(dst, src net.Conn, back bool) {
 	defer dst.Close()
 	defer src.Close()
 	b := make([]byte, 32<<10)
+	holes := false // what comes after one is of no use
 	for {
 		n, err := src.Read(b)
 		if err != nil {
 			return
 		}
 		p.mu.Lock()
-		open, delay, lost := p.open, p.delay, p.lost && back
+		open, delay := p.open, p.delay
+		holes = holes || p.lost && back
 		p.mu.Unlock()
 		<-open
 		if delay > 0 {
 			time.Sleep(delay)
 		}
-		if lost {
+		if holes {
 			continue
 		}
 		if _, err := dst.Write(b[:n]); err != nil {
@@ -257,9 +261,17 @@ func (p *proxy) hold(on bool) {
 }
 
 // lose swallows what the server says.
-func (p *proxy) lose(on bool) { p.mu.Lock(); p.lost = on; p.mu.Unlock() }
+func (p *proxy) lose() { p.mu.Lock(); p.lost = true; p.mu.Unlock() }
 
 func (p *proxy) slow(d time.Duration) { p.mu.Lock(); p.delay = d; p.mu.Unlock() }
+
+// heal closes the connections, which have holes, and lets new ones speak.
+func (p *proxy) heal() {
+	p.mu.Lock()
+	p.lost = false
+	p.mu.Unlock()
+	p.drop()
+}
 
 // drop closes all connections.
 func (p *proxy) drop() {
@@ -269,4 +281,13 @@ func (p *proxy) drop() {
 		_ = c.Close()
 	}
 	p.conns = nil
+}
+
+func sameState(t *testing.T, want, got *engine.State) {
+	t.Helper()
+	w, err := json.Marshal(want)
+	g, err2 := json.Marshal(got)
+	if err != nil || err2 != nil || !bytes.Equal(w, g) {
+		t.Errorf("the state is not the same: want\n%.2000s\ngot\n%.2000s", w, g)
+	}
 }

@@ -90,7 +90,7 @@ func (t *Term) guard() {
 func (t *Term) keep(ctx context.Context) {
 	defer close(t.kept)
 	var tried time.Time // when the first attempt was made of those that had no answer
-	wait := t.l.cfg.TTL / 3
+	wait := max(0, t.l.cfg.TTL/3-t.l.now().Sub(t.renewed)) // an attempt that was only found later has less left
 	for pause(ctx, wait) {
 		at := t.l.now()
 		rev, err := put(ctx, t.l.lease, leaseKey, t.value, t.revision(), t.l.cfg.TTL/6)
