@@ -30,6 +30,11 @@ func TestServersKilled(t *testing.T) {
 				return
 			}
 			n := nodes[dice.IntN(3)]
+			for _, other := range nodes {
+				if kills == 0 && other.JetStreamIsStreamLeader("$G", "zeekrec-journal") {
+					n = other // the one that hurts most
+				}
+			}
 			n.kill()
 			kills++
 			pause(t.Context(), time.Duration(dice.IntN(800))*time.Millisecond)

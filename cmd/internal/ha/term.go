@@ -89,7 +89,7 @@ func (t *Term) guard() {
 // keep renews until the term is over.
 func (t *Term) keep(ctx context.Context) {
 	defer close(t.kept)
-	var tried time.Time // when the first attempt was made of those that had no answer
+	var tried time.Time                                    // when the first attempt was made of those that had no answer
 	wait := max(0, t.l.cfg.TTL/3-t.l.now().Sub(t.renewed)) // an attempt that was only found later has less left
 	for pause(ctx, wait) {
 		at := t.l.now()
