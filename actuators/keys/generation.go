@@ -19,7 +19,8 @@ type generation struct {
 	ClientSecret string    `json:"client_secret"`
 }
 
-// Encode makes a file's content of generations, which is also how they travel to who needs them: it has the secrets.
+// Encode makes the content of a cluster's file: its generations, the one to use first. It is where secrets are in clear; it belongs to
+// where only those can read it that are to know them, and into no log.
 func Encode(pairs []Pair) ([]byte, error) {
 	gs := make([]generation, 0, len(pairs))
 	for _, p := range pairs {
@@ -35,7 +36,7 @@ func Encode(pairs []Pair) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Decode reads what Encode made. It is good as a whole, or not at all. What it says about a bad one holds
+// Decode reads what Encode made. A file is good as a whole, or not at all. What it says about a bad one holds
 // nothing of its content.
 func Decode(b []byte) ([]Pair, error) {
 	d := json.NewDecoder(bytes.NewReader(b))

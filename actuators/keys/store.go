@@ -44,10 +44,18 @@ func (d *Damaged) Unwrap() error { return d.Err }
 // maxFile bounds what is read of a file, in bytes: two generations take under 1 KiB.
 const maxFile = 64 << 10
 
+// CheckCluster says that keys are not kept for a cluster of this name.
+func CheckCluster(cluster string) error {
+	if cluster == "" || strings.HasPrefix(cluster, ".") || len(cluster) > 200 || strings.ContainsAny(cluster, "/\\\x00") {
+		return fmt.Errorf("cannot keep keys for %q: that is no name of a cluster", cluster)
+	}
+	return nil
+}
+
 // path of a cluster's file.
 func (s *Store) path(cluster string) (string, error) {
-	if cluster == "" || strings.HasPrefix(cluster, ".") || len(cluster) > 200 || strings.ContainsAny(cluster, "/\\\x00") {
-		return "", fmt.Errorf("cannot keep keys for %q: that is no name of a cluster", cluster)
+	if err := CheckCluster(cluster); err != nil {
+		return "", err
 	}
 	return filepath.Join(s.dir, cluster+".json"), nil
 }

@@ -25,15 +25,43 @@ type object struct {
 	Tree desired.Tree `json:"tree,omitempty"`
 }
 
+// EncodeFile returns the content of the object that keeps a cluster's file, and its name: the SHA-256 of the content in hex.
+func EncodeFile(f desired.ClusterFile) (name string, content []byte, err error) {
+	b, err := json.Marshal(object{f.Name, f.File, f.Data, f.Tree})
+	if err != nil {
+		return "", nil, err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), b, nil
+}
+
+// DecodeFile is EncodeFile's inverse. A content that does not fit the name is an error.
+func DecodeFile(name string, content []byte) (desired.ClusterFile, error) {
+	if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != name {
+		return desired.ClusterFile{}, fmt.Errorf("cannot read object %s: its content was changed", name)
+	}
+	var o object
+	if err := json.Unmarshal(content, &o); err != nil {
+		return desired.ClusterFile{}, fmt.Errorf("cannot read object %s: %w", name, err)
+	}
+	return desired.ClusterFile{Name: o.Name, File: o.File, Data: o.Data, Tree: o.Tree}, nil
+}
+
+// CheckObject says that a name is none that EncodeFile gives.
+func CheckObject(name string) error {
+	if b, err := hex.DecodeString(name); err != nil || len(b) != sha256.Size {
+		return fmt.Errorf("cannot read object %q: not a name of one", name)
+	}
+	return nil
+}
+
 // PutFile keeps a cluster's file and returns the name to ask for it by. When it returns, the object is on
 // disk under its name; one that was damaged since it was kept is written anew.
 func (j *Journal) PutFile(_ context.Context, f desired.ClusterFile) (string, error) {
-	b, err := json.Marshal(object{f.Name, f.File, f.Data, f.Tree})
+	name, b, err := EncodeFile(f)
 	if err != nil {
 		return "", fmt.Errorf("cannot keep %s: %w", f.File, err)
 	}
-	sum := sha256.Sum256(b)
-	name := hex.EncodeToString(sum[:])
 	path := objectPath(j.dir, name)
 	if err := j.putObject(path, b); err != nil {
 		return "", fmt.Errorf("cannot keep %s: %w", f.File, err)
@@ -64,21 +92,14 @@ func (j *Journal) File(_ context.Context, name string) (desired.ClusterFile, err
 
 // LoadFile is File for a look from outside.
 func LoadFile(dir, name string) (desired.ClusterFile, error) {
-	if len(name) != hex.EncodedLen(sha256.Size) {
-		return desired.ClusterFile{}, fmt.Errorf("cannot read object %q: not a name of one", name)
+	if err := CheckObject(name); err != nil {
+		return desired.ClusterFile{}, err
 	}
 	b, err := os.ReadFile(objectPath(dir, name))
 	if err != nil {
 		return desired.ClusterFile{}, fmt.Errorf("cannot read an accepted revision: %w", err)
 	}
-	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != name {
-		return desired.ClusterFile{}, fmt.Errorf("cannot read object %s: its content was changed", name)
-	}
-	var o object
-	if err := json.Unmarshal(b, &o); err != nil {
-		return desired.ClusterFile{}, fmt.Errorf("cannot read object %s: %w", name, err)
-	}
-	return desired.ClusterFile{Name: o.Name, File: o.File, Data: o.Data, Tree: o.Tree}, nil
+	return DecodeFile(name, b)
 }
 
 // Collect removes the objects that no revision of the state names any more.
