@@ -98,7 +98,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal("the server does not come up")
 	}
 	b := &bench{t: t, s: s, url: s.ClientURL(), epoch: 1, keys: keys.Open(t.TempDir())}
-	if b.fleet, err = NewFleet(b.controller(), FleetConfig{Epoch: func() uint64 { return b.epoch }, Keys: b.keys, Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if b.fleet, err = NewFleet(b.controller(), FleetConfig{Epoch: func() (uint64, error) { return b.epoch, nil }, Keys: b.keys, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -202,7 +202,7 @@ func TestReports(t *testing.T) {
 		t.Errorf("a report that has just arrived is of %s", at)
 	}
 	// A controller that comes later hears of it, too.
-	other, err := NewFleet(b.controller(), FleetConfig{Epoch: func() uint64 { return 1 }, Log: slog.New(slog.DiscardHandler)})
+	other, err := NewFleet(b.controller(), FleetConfig{Epoch: func() (uint64, error) { return 1, nil }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,8 +33,8 @@ type Fleet struct {
 
 // FleetConfig of a controller's end.
 type FleetConfig struct {
-	// Epoch is of the controller that leads, as long as it does.
-	Epoch func() uint64
+	// Epoch is of the controller, as long as it leads; then an error, and nothing more is asked.
+	Epoch func() (uint64, error)
 	// Keys of clusters that encrypt: agents get those of the clusters that they have resources of. nil: there are none.
 	Keys interface {
 		List(cluster string) ([]keys.Pair, error)
@@ -239,7 +239,11 @@ func (f *Fleet) ask(ctx context.Context, instance string, m method, left time.Du
 	if err != nil {
 		return fmt.Errorf("cannot ask %s: %w", instance, err)
 	}
-	b, err = json.Marshal(call{Method: m, Epoch: f.cfg.Epoch(), Left: left, Body: b})
+	epoch, err := f.cfg.Epoch()
+	if err != nil {
+		return fmt.Errorf("cannot ask %s: %w", instance, err)
+	}
+	b, err = json.Marshal(call{Method: m, Epoch: epoch, Left: left, Body: b})
 	if err != nil {
 		return fmt.Errorf("cannot ask %s: %w", instance, err)
 	}

@@ -30,7 +30,10 @@ Nodes outlive it: when it ends they go on, and the next one finds them again, al
 zeekrec run has started with the same state folder.
 
 An agent that cannot dial out waits for the controller at the port of --listen, and the
-controller is told to dial it: in the cluster's file, [instances] has NAME = HOST:PORT.`,
+controller is told to dial it: in the cluster's file, [instances] has NAME = HOST:PORT.
+
+With --nats agent and controller meet at a NATS server that there is already, whose own accounts
+say who may; then nothing is joined.`,
 		Example: `  zeekrec agent join zeekrec1…@controller.example.org
   zeekrec agent --zeek /opt/zeek/bin/zeek`,
 		Args: cobra.NoArgs,
@@ -42,6 +45,10 @@ controller is told to dial it: in the cluster's file, [instances] has NAME = HOS
 		at = net.JoinHostPort(a.envOr("ZEEK_AGENT_ADDR", "0.0.0.0"), a.envOr("ZEEK_AGENT_PORT", "2151"))
 	}
 	f.StringVar(&listen, "listen", at, "wait for the controller at this `HOST:PORT` instead of dialling it")
+	a.natsFlags(f)
+	f.StringVar(&a.settings.fleet.files.Cert, "tls-cert", "", "with --nats: a certificate to show, a `FILE` in PEM")
+	f.StringVar(&a.settings.fleet.files.Key, "tls-key", "", "its key, a `FILE` in PEM")
+	f.StringVar(&a.settings.fleet.files.CA, "tls-ca", "", "what has signed the server's, a `FILE` in PEM")
 	a.nameFlag(f)
 	a.zeekFlag(f)
 	a.logFlags(f, "info")
@@ -51,9 +58,11 @@ controller is told to dial it: in the cluster's file, [instances] has NAME = HOS
 
 func (a *app) runAgent(ctx context.Context, listen string) (err error) {
 	log := a.logger()
-	name, err := fleet.Name(a.settings.stateDir)
-	if err != nil {
-		return err
+	server, name := a.settings.fleet.server(), a.settings.name
+	if server.URL == "" {
+		if name, err = fleet.Name(a.settings.stateDir); err != nil {
+			return err
+		}
 	}
 	h, err := local.OpenAgent(ctx, local.Config{
 		StateDir: a.settings.stateDir, Instance: name, Zeek: a.settings.zeek, ArchiveDir: a.settings.archiveDir,
@@ -63,7 +72,7 @@ func (a *app) runAgent(ctx context.Context, listen string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	s, err := fleet.NewAgent(fleet.AgentConfig{StateDir: a.settings.stateDir, Host: h, Listen: listen, Log: log})
+	s, err := fleet.NewAgent(fleet.AgentConfig{StateDir: a.settings.stateDir, Host: h, Server: server, Name: name, Listen: listen, Log: log})
 	if err != nil {
 		return err
 	}

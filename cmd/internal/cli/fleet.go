@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
 	"github.com/zeekrec/zeekrec/cmd/internal/fleet"
@@ -20,6 +21,14 @@ type fleetSettings struct {
 	listen string
 	names  string
 	files  identity.Files
+
+	nats, creds string
+	replicas    int
+}
+
+// server is the NATS that there is already.
+func (s fleetSettings) server() fleet.Server {
+	return fleet.Server{URL: s.nats, Creds: s.creds, Files: s.files}
 }
 
 // controllerPort is where Zeek's own controller listens for agents.
@@ -35,10 +44,15 @@ which dials in at the port of --listen: NATS in TLS, with certificates that zeek
 renews by itself. The files are those of zeekrec run; their instances name the agents.
 
 Agents and nodes go on when it ends, and nothing is restarted when it is back. It takes over
-the state folder of a zeekrec run that has ended.`,
+the state folder of a zeekrec run that has ended.
+
+With --nats controller and agents meet at a NATS server that there is already. Several controllers
+may run then: one leads, and when it is gone another one does within 15 s. What they share is kept
+in JetStream, so that takes three servers to survive the loss of one.`,
 		Example: `  zeekrec controller /etc/zeek/clusters
   zeekrec agents token agent-a
-  zeekrec agents`,
+  zeekrec agents
+  zeekrec controller --nats tls://n1.example.org,tls://n2.example.org,tls://n3.example.org --nats-creds c.creds`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			source, err := a.argOr(args)
@@ -52,6 +66,9 @@ the state folder of a zeekrec run that has ended.`,
 	f.BoolVar(&confirm, "confirm", false, "let the state folder belong to SOURCE from now on, where it belonged to another")
 	f.StringVar(&a.settings.fleet.listen, "listen", net.JoinHostPort(a.envOr("ZEEK_CONTROLLER_ADDR", "0.0.0.0"), a.envOr("ZEEK_CONTROLLER_PORT", controllerPort)), "wait for agents at this `HOST:PORT`")
 	f.StringVar(&a.settings.fleet.names, "tls-names", "", "further host `NAMES` and addresses for the certificate, separated by commas")
+	a.natsFlags(f)
+	f.IntVar(&a.settings.fleet.replicas, "nats-replicas", 3, "with --nats: keep what controllers share in so `MANY` servers, 1 or 3")
+	f.StringVar(&a.settings.controller, "controller-name", a.controllerName(), "the `NAME` of this controller, among several")
 	f.StringVar(&a.settings.fleet.files.Cert, "tls-cert", "", "a certificate of your own to show, a `FILE` in PEM with its chain")
 	f.StringVar(&a.settings.fleet.files.Key, "tls-key", "", "its key, a `FILE` in PEM")
 	f.StringVar(&a.settings.fleet.files.CA, "tls-ca", "", "what has signed it, a `FILE` in PEM")
@@ -71,8 +88,12 @@ func (a *app) envOr(name, or string) string {
 }
 
 func (a *app) runController(ctx context.Context, source string, confirm bool) error {
+	if a.settings.fleet.nats != "" {
+		return a.runRival(ctx, source, confirm)
+	}
 	log, signals := a.logger(), ctx
-	return a.host(ctx, hosted{source: source, confirm: confirm, log: log, listens: true, fleet: true}, func(ctx context.Context, _ *local.Machine) error {
+	own := func() (openFleet, api.Enrolment, error) { return a.newFleet(log) }
+	return a.host(ctx, hosted{source: source, confirm: confirm, log: log, listens: true, fleet: own}, func(ctx context.Context, _ *local.Machine) error {
 		log.Info("Running", "source", source, "state", a.settings.stateDir, "socket", api.SocketPath(a.settings.stateDir), "version", Version())
 		<-ctx.Done()
 		if signals.Err() == nil {
@@ -84,11 +105,20 @@ func (a *app) runController(ctx context.Context, source string, confirm bool) er
 }
 
 // newFleet is the controller's side of a fleet.
-func (a *app) newFleet(log *slog.Logger) (*fleet.Controller, error) {
+func (a *app) newFleet(log *slog.Logger) (openFleet, api.Enrolment, error) {
 	s := a.settings.fleet
 	c, err := fleet.NewController(fleet.Config{StateDir: a.settings.stateDir, Listen: s.listen, Names: strings.FieldsFunc(s.names, func(r rune) bool { return r == ',' || r == ' ' }), Files: s.files, Log: log})
 	if err != nil {
-		return nil, fmt.Errorf("cannot be a controller: %w", err)
+		return nil, nil, fmt.Errorf("cannot be a controller: %w", err)
 	}
-	return c, nil
+	return c.Open, c, nil
+}
+
+// openFleet is local.Config.Fleet.
+type openFleet func(context.Context, local.Keys) (*local.Fleet, error)
+
+// natsFlags are those of a controller and of an agent that meet at a NATS server.
+func (a *app) natsFlags(f *pflag.FlagSet) {
+	f.StringVar(&a.settings.fleet.nats, "nats", "", "meet at this NATS server, a `URL` or several with commas in between")
+	f.StringVar(&a.settings.fleet.creds, "nats-creds", "", "its credentials, a `FILE`")
 }

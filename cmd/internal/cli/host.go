@@ -12,8 +12,6 @@ import (
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
 	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
-	"github.com/zeekrec/zeekrec/reconciler/engine"
-	"github.com/zeekrec/zeekrec/reconciler/engine/journal"
 )
 
 // logger of a long-running command.
@@ -33,8 +31,10 @@ type hosted struct {
 	confirm bool // that the state folder may belong to another source than before
 	anyZeek bool // nothing is to be started: do without a Zeek
 	listens bool // for zeek-client, where that is set
-	fleet   bool // the agents are on other hosts
-	log     *slog.Logger
+	// fleet, where the agents are on other hosts, makes the way to them.
+	fleet  func() (openFleet, api.Enrolment, error)
+	shared *local.Store // what controllers share; nil: there is one
+	log    *slog.Logger
 }
 
 // host takes the state folder, runs controller and agent with the local API, and ends them when body
@@ -56,12 +56,11 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 		cfg.News = told
 	}
 	var enrolment api.Enrolment
-	if h.fleet {
-		c, err := a.newFleet(h.log)
-		if err != nil {
+	if h.fleet != nil {
+		cfg.Instance, cfg.Shared = "", h.shared
+		if cfg.Fleet, enrolment, err = h.fleet(); err != nil {
 			return err
 		}
-		cfg.Instance, cfg.Fleet, enrolment = "", c.Open, c
 	}
 	m, err := local.Open(ctx, cfg)
 	if err != nil {
@@ -78,7 +77,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	}
 	server := &api.Server{
 		Engine: m.Engine, Nodes: m.Nodes, Enrolment: enrolment, Version: Version(), Log: h.log.With("part", "api"),
-		History: func(each func(engine.Record) error) error { return journal.History(a.settings.stateDir, each) },
+		History: m.History,
 	}
 	controllers := a.controllers(m, server, h.source, h.log.With("part", "management"))
 	server.Management = mgmt.NewServer(controllers.Named, Version(), h.log.With("part", "management"))

@@ -28,6 +28,7 @@ type settings struct {
 
 	management management
 	fleet      fleetSettings
+	controller string // its name
 	git        gitSettings
 	webhook    webhookSettings
 	hooks      string
@@ -43,7 +44,7 @@ const (
 // that confirms or forces something is none of them.
 func settable() []string {
 	return append(gitSettable(), "hooks", "state-dir", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
-		"listen", "tls-names", "tls-cert", "tls-key", "tls-ca",
+		"listen", "tls-names", "tls-cert", "tls-key", "tls-ca", "nats", "nats-creds", "nats-replicas", "controller-name",
 		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls")
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +38,7 @@ const (
 func options(ctx context.Context, log *slog.Logger) []nats.Option {
 	var refused atomic.Int64 // when that was last said, in seconds since 1970
 	return []nats.Option{
-		nats.TLSHandshakeFirst(), nats.Timeout(dialTimeout), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsOut),
+		nats.Timeout(dialTimeout), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsOut),
 		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectMost, reconnectMost), nats.RetryOnFailedConnect(true),
 		nats.ReconnectBufSize(-1), nats.NoEcho(), nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -82,7 +83,7 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 		return err
 	}
 	id := rand.Text()
-	conn, err := connect(cfg.Controller, nats.TLSHandshakeFirst(), nats.Timeout(dialTimeout), nats.NoReconnect(),
+	conn, err := nats.Connect(urls(cfg.Controller), nats.TLSHandshakeFirst(), nats.Timeout(dialTimeout), nats.NoReconnect(),
 		nats.Secure(identity.JoinTLS(cfg.Token.Fingerprint)), nats.UserInfo(id, ""), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)))
 	if err != nil {
 		return fmt.Errorf("cannot reach the controller at %s: %w", cfg.Controller[0], err)
@@ -110,30 +111,28 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 
 func identityDir(stateDir string) string { return local.AgentDir(stateDir) + "/identity" }
 
-func connect(at []string, o ...nats.Option) (*nats.Conn, error) {
-	var urls string
-	for i, a := range at {
-		if i > 0 {
-			urls += ","
-		}
-		urls += "tls://" + a
-	}
-	return nats.Connect(urls, o...)
+// urls of addresses, for a connection.
+func urls(at []string) string {
+	return "tls://" + strings.Join(at, ",tls://")
 }
 
-// AgentConfig of a host that is enrolled.
+// AgentConfig of a host's agent.
 type AgentConfig struct {
 	StateDir string
 	Host     *local.AgentHost
+	// Server is where agent and controller meet; the zero value: at the controller that this host has joined.
+	Server Server
+	// Name is the agent's.
+	Name string
 	// Listen is HOST:PORT where the controller dials; "": it is dialled.
 	Listen string
 	Log    *slog.Logger
 }
 
-// Agent is an enrolled host.
+// Agent is a host that serves a controller.
 type Agent struct {
 	cfg      AgentConfig
-	identity *identity.Identity
+	identity *identity.Identity // nil where it meets the controller at a server
 }
 
 // Name under which a state folder's host is enrolled. The error is *identity.NotEnrolled where it is not.
@@ -145,8 +144,11 @@ func Name(stateDir string) (string, error) {
 	return id.Name(), nil
 }
 
-// NewAgent reads who this host is.
+// NewAgent reads who this host is, where it has joined a controller.
 func NewAgent(cfg AgentConfig) (*Agent, error) {
+	if cfg.Server.URL != "" {
+		return &Agent{cfg: cfg}, nil
+	}
 	id, err := identity.Load(identityDir(cfg.StateDir))
 	if err != nil {
 		return nil, err
@@ -157,20 +159,30 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 // Run serves the controller until ctx ends, whether it is there or not. The agent itself runs beside it.
 func (a *Agent) Run(ctx context.Context) error {
 	log := a.cfg.Log.With("part", "fleet")
-	name := a.identity.Name()
-	o := append(options(ctx, log), nats.Secure(a.identity.TLS()), nats.CustomInboxPrefix(bus.InboxPrefix(name)), nats.Name(name))
-	at := a.identity.Addresses()
-	if a.cfg.Listen != "" {
+	name := a.cfg.Name
+	o := append(options(ctx, log), nats.CustomInboxPrefix(bus.InboxPrefix(name)), nats.Name(name))
+	at := a.cfg.Server.URL
+	switch {
+	case a.identity == nil:
+		more, err := a.cfg.Server.options()
+		if err != nil {
+			return err
+		}
+		o = append(o, more...)
+	case a.cfg.Listen == "":
+		o = append(o, nats.Secure(a.identity.TLS()), nats.TLSHandshakeFirst())
+		at = urls(a.identity.Addresses())
+	default:
 		l, err := listen(ctx, a.cfg.Listen)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = l.Close() }()
 		log.Info("Waiting for the controller", "at", l.Addr())
-		o = append(o, nats.SetCustomDialer(&callee{ctx: ctx, listener: l}))
-		at = []string{"controller.invalid:1"} // nobody looks it up
+		o = append(o, nats.Secure(a.identity.TLS()), nats.TLSHandshakeFirst(), nats.SetCustomDialer(&callee{ctx: ctx, listener: l}))
+		at = "tls://controller.invalid:1" // nobody looks it up
 	}
-	conn, err := connect(at, o...)
+	conn, err := nats.Connect(at, o...)
 	if err != nil {
 		return fmt.Errorf("cannot serve the controller: %w", err)
 	}
@@ -198,7 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // renew has the certificate renewed where it is time.
 func (a *Agent) renew(ctx context.Context, conn *nats.Conn, log *slog.Logger) {
-	if !a.identity.NeedsRenewal(time.Now()) {
+	if a.identity == nil || !a.identity.NeedsRenewal(time.Now()) {
 		return
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, renewWithin, errors.New("the controller does not answer"))

@@ -19,7 +19,6 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/nats-io/nats.go"
 
-	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
 	"github.com/zeekrec/zeekrec/cmd/internal/bus"
 	"github.com/zeekrec/zeekrec/cmd/internal/hub"
@@ -64,7 +63,7 @@ func NewController(cfg Config) (*Controller, error) {
 }
 
 // Open opens the port; it is local.Config.Fleet.
-func (c *Controller) Open(_ context.Context, ks *keys.Store) (*local.Fleet, error) {
+func (c *Controller) Open(_ context.Context, ks local.Keys) (*local.Fleet, error) {
 	epoch, err := nextEpoch(c.cfg.StateDir)
 	if err != nil {
 		return nil, err
@@ -91,7 +90,7 @@ func (c *Controller) Open(_ context.Context, ks *keys.Store) (*local.Fleet, erro
 	if c.conn, err = c.hub.Connect(); err != nil {
 		return nil, err
 	}
-	if c.fleet, err = bus.NewFleet(c.conn, bus.FleetConfig{Epoch: func() uint64 { return epoch }, Keys: ks, Log: log}); err != nil {
+	if c.fleet, err = bus.NewFleet(c.conn, bus.FleetConfig{Epoch: func() (uint64, error) { return epoch, nil }, Keys: ks, Log: log}); err != nil {
 		return nil, err
 	}
 	if err := bus.ServeEnrolment(c.conn, c.authority, c.enrolled, log); err != nil {
@@ -215,21 +214,34 @@ func (c *Controller) Revoke(name, by string) error {
 	return nil
 }
 
+// epochFile of a state folder has the newest epoch of a controller that was alone.
+const epochFile = "epoch"
+
 // nextEpoch is that of this life of the controller: no other has it. It is on disk before it is used. Whoever calls this holds the state
 // folder.
 func nextEpoch(stateDir string) (uint64, error) {
-	path := filepath.Join(stateDir, "epoch")
-	last := uint64(0)
-	b, err := os.ReadFile(path)
-	if err == nil {
-		last, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("cannot tell which epochs were used before: %w", err)
+	last, err := lastEpoch(stateDir)
+	if err != nil {
+		return 0, err
 	}
 	next := last + 1
-	if err := renameio.WriteFile(path, []byte(strconv.FormatUint(next, 10)+"\n"), 0o600); err != nil {
+	if err := renameio.WriteFile(filepath.Join(stateDir, epochFile), []byte(strconv.FormatUint(next, 10)+"\n"), 0o600); err != nil {
 		return 0, fmt.Errorf("cannot keep the epoch: %w", err)
 	}
 	return next, nil
+}
+
+// lastEpoch is the newest that this folder's controller had; 0: none.
+func lastEpoch(stateDir string) (uint64, error) {
+	b, err := os.ReadFile(filepath.Join(stateDir, epochFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err == nil {
+		var n uint64
+		if n, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err == nil {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("cannot tell which epochs were used before: %w", err)
 }

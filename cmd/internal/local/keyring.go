@@ -6,7 +6,11 @@ import (
 )
 
 // keyring is the store of keys in the agent's words.
-type keyring struct{ store *keys.Store }
+type keyring struct {
+	store interface {
+		Get(cluster, id string) (keys.Pair, error)
+	}
+}
 
 // keyrings are asked one after the other. The second one is that of the time before, when controller and agent were one process.
 type keyrings []keyring

@@ -44,11 +44,56 @@ type Config struct {
 	// Launcher is the command that ends in process.ExecNode.
 	Launcher []string
 	// Fleet makes the way to the agents of other hosts, once the state folder is held; nil: there is one agent, in this process.
-	Fleet func(ctx context.Context, ks *keys.Store) (*Fleet, error)
+	Fleet func(ctx context.Context, ks Keys) (*Fleet, error)
+	// Shared is what the controllers of a fleet share, in place of the state folder's journal and keys; nil: those.
+	Shared *Store
 	// News are told of what is journaled; nil: nobody is.
 	News    News
 	Version string
 	Log     *slog.Logger
+}
+
+// Keys of clusters, as the engine and a fleet need them.
+type Keys interface {
+	engine.Keys
+	List(cluster string) ([]keys.Pair, error)
+	Get(cluster, id string) (keys.Pair, error)
+}
+
+// Store is where a controller keeps what it alone knows.
+type Store struct {
+	Journal engine.Journal
+	// State is what the journal adds up to.
+	State *engine.State
+	Keys  Keys
+	// History calls each with every record that is kept, oldest first.
+	History func(each func(engine.Record) error) error
+	// Close gives it back.
+	Close func() error
+}
+
+// openStore takes the state folder. What is shared has been opened already; the folder is this process's alone then, too.
+func openStore(cfg Config) (*Store, error) {
+	if cfg.Shared == nil {
+		j, state, err := journal.Open(cfg.StateDir)
+		if err != nil {
+			return nil, err
+		}
+		return &Store{
+			Journal: j, State: state, Keys: keys.Open(cfg.StateDir), Close: j.Close,
+			History: func(each func(engine.Record) error) error { return journal.History(cfg.StateDir, each) },
+		}, nil
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o711); err != nil {
+		return nil, fmt.Errorf("cannot make the state folder: %w", err)
+	}
+	lock, err := journal.Lock(filepath.Join(cfg.StateDir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	s := *cfg.Shared
+	s.Close = func() error { return errors.Join(cfg.Shared.Close(), lock.Close()) }
+	return &s, nil
 }
 
 // Fleet is the way to the agents of other hosts.
@@ -73,7 +118,7 @@ type News interface {
 
 // telling is a journal that News are told of.
 type telling struct {
-	*journal.Journal
+	engine.Journal
 	news News
 }
 
@@ -90,15 +135,17 @@ func (t telling) Append(ctx context.Context, rs ...*engine.Record) error {
 type Machine struct {
 	Engine *engine.Engine
 	Nodes  api.Nodes
+	// History calls each with every record of the journal that is kept, oldest first.
+	History func(each func(engine.Record) error) error
 	// Zeek is the path of the default Zeek; empty where every cluster names its own.
 	Zeek string
 
-	agents  func(ctx context.Context) error // the agent, or what reaches those of other hosts
-	lock    *os.File                        // of the agent
-	source  follower
-	seen    chan engine.Observation
-	journal *journal.Journal
-	log     *slog.Logger
+	agents func(ctx context.Context) error // the agent, or what reaches those of other hosts
+	lock   *os.File                        // of the agent
+	source follower
+	seen   chan engine.Observation
+	store  *Store
+	log    *slog.Logger
 }
 
 // follower is a source that is followed: a folder, or a repository.
@@ -128,31 +175,31 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 			return nil, err
 		}
 	}
-	j, state, err := journal.Open(cfg.StateDir)
+	st, err := openStore(cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, j.Close())
+			err = errors.Join(err, st.Close())
 		}
 	}()
-	if err := bind(ctx, j, state, cfg); err != nil {
+	state := st.State
+	if err := bind(ctx, st.Journal, state, cfg); err != nil {
 		return nil, err
 	}
-	var records engine.Journal = j
+	records := st.Journal
 	if cfg.News != nil {
-		if err := cfg.News.Begin(state.Seq, func(each func(engine.Record) error) error { return journal.History(cfg.StateDir, each) }); err != nil {
+		if err := cfg.News.Begin(state.Seq, st.History); err != nil {
 			return nil, err
 		}
-		records = telling{j, cfg.News}
+		records = telling{records, cfg.News}
 	}
-	ks := keys.Open(cfg.StateDir)
-	m := &Machine{Zeek: zeek, journal: j, log: cfg.Log, seen: make(chan engine.Observation)}
+	m := &Machine{Zeek: zeek, store: st, History: st.History, log: cfg.Log, seen: make(chan engine.Observation)}
 	parse, agents := clustercfg.Parse, engine.Agents(nil)
 	if cfg.Fleet == nil {
 		var a *AgentHost
-		if a, err = openAgent(cfg, zeek, keyring{ks}); err != nil {
+		if a, err = openAgent(cfg, zeek, keyring{st.Keys}); err != nil {
 			return nil, err
 		}
 		defer func() {
@@ -175,14 +222,14 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	m.source = src
 	var fleet *Fleet
 	if cfg.Fleet != nil {
-		if fleet, err = cfg.Fleet(ctx, ks); err != nil {
+		if fleet, err = cfg.Fleet(ctx, st.Keys); err != nil {
 			return nil, err
 		}
 		agents, m.agents, parse = fleet.Agents, fleet.Run, parseFor(fleet)
 	}
 	m.Engine = engine.New(engine.Config{
 		Source: cfg.Source, Observations: m.seen, Look: src.Sync, Took: func(c string) { taken.Store(c) }, Agents: agents,
-		Journal: records, Keys: ks, State: state, Parse: parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
+		Journal: records, Keys: st.Keys, State: state, Parse: parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
 		HoldsOnly: cfg.AnyZeek,
 	})
 	if fleet != nil {
@@ -208,7 +255,7 @@ func follow(cfg Config, base func() string) (follower, error) {
 
 // bind makes sure that the state folder is this source's. Nodes of another source are no longer known
 // afterwards: they are shown as orphaned, and never stopped.
-func bind(ctx context.Context, j *journal.Journal, state *engine.State, cfg Config) error {
+func bind(ctx context.Context, j engine.Journal, state *engine.State, cfg Config) error {
 	if state.Source == "" || state.Source == cfg.Source {
 		return nil
 	}
@@ -297,7 +344,7 @@ func observation(u source.Update) engine.Observation {
 
 // Close gives the state folder back.
 func (m *Machine) Close() error {
-	err := m.journal.Close()
+	err := m.store.Close()
 	if m.lock != nil {
 		err = errors.Join(err, m.lock.Close())
 	}
