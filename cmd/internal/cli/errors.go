@@ -74,7 +74,7 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 // hintsFor errors that any command may meet.
 func hintsFor(err error) []string {
 	if _, ok := errors.AsType[*api.Unreachable](err); ok {
-		return []string{"is `zeekrec run` running? if it runs with another state folder, name it with --state-dir"}
+		return []string{"is `zeekrec run` or `zeekrec controller` running? if it runs with another state folder, name it with --state-dir"}
 	}
 	if _, ok := errors.AsType[*local.NoZeek](err); ok {
 		return []string{

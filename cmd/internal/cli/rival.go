@@ -5,18 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
 	"github.com/zeekrec/zeekrec/cmd/internal/fleet"
 	"github.com/zeekrec/zeekrec/cmd/internal/ha"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
+	"github.com/zeekrec/zeekrec/reconciler/engine/journal"
 )
 
 // runRival is a controller beside others, which share a NATS cluster: it leads when no other does, and else stands by.
 func (a *app) runRival(ctx context.Context, source string, confirm bool) error {
 	log := a.logger()
 	s := a.settings.fleet
+	if err := os.MkdirAll(a.settings.stateDir, 0o711); err != nil {
+		return fmt.Errorf("cannot make the state folder: %w", err)
+	}
+	lock, err := journal.Lock(filepath.Join(a.settings.stateDir, "rival.lock"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
 	r, err := fleet.NewRival(ctx, fleet.RivalConfig{
 		Server: s.server(), Name: a.settings.controller, Replicas: s.replicas, StateDir: a.settings.stateDir, Log: log,
 	})

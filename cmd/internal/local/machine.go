@@ -103,7 +103,7 @@ type Fleet struct {
 	Nodes func(*engine.Engine) api.Nodes
 	// Only is the instance that a file without instances means; false where there is not exactly one.
 	Only func() (instance string, ok bool)
-	// Seen is called with each cluster that was read, from any goroutine.
+	// Seen is called with each cluster that was read, from any goroutine; nil: nobody is.
 	Seen func(*desired.Cluster)
 	// Run serves until ctx ends.
 	Run func(ctx context.Context) error

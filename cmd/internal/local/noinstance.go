@@ -20,7 +20,7 @@ func parseFor(fleet *Fleet) engine.Parser {
 			instance = unstated
 		}
 		c, ds := clustercfg.Parse(f, instance)
-		if c != nil {
+		if c != nil && fleet.Seen != nil {
 			fleet.Seen(c)
 		}
 		if c == nil || ok {
