@@ -190,6 +190,7 @@ func (s *Server) enrolment(post func(string, func(context.Context, Request, stri
 		return Result{Token: token}, err
 	}))
 	post("approve", of(func(e Enrolment, r Request, by string) (Result, error) { return Result{}, e.Approve(r.Agent, by) }))
+	post("forget", of(func(e Enrolment, r Request, by string) (Result, error) { return Result{}, e.Forget(r.Agent, by) }))
 	post("revoke", of(func(e Enrolment, r Request, by string) (Result, error) { return Result{}, e.Revoke(r.Agent, by) }))
 }
 

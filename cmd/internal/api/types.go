@@ -77,6 +77,8 @@ type Enrolment interface {
 	Token(name string, valid time.Duration, by string) (string, error)
 	Approve(name, by string) error
 	Revoke(name, by string) error
+	// Forget removes one that was revoked from the list.
+	Forget(name, by string) error
 }
 
 // Usage is what one node uses. Its JSON form is that of zeekrec top --json.

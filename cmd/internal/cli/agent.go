@@ -78,11 +78,15 @@ func (a *app) runAgent(ctx context.Context, listen string) (err error) {
 	}
 	log.Info("Running", "agent", name, "state", a.settings.stateDir, "zeek", h.Zeek, "version", Version())
 	var g run.Group
+	wish, failed := context.WithCancel(ctx)
+	defer failed()
 	g.Add(func() error {
-		<-ctx.Done()
-		log.Info("Ending; nodes go on without it", "reason", context.Cause(ctx))
+		<-wish.Done()
+		if ctx.Err() != nil {
+			log.Info("Ending; nodes go on without it", "reason", context.Cause(ctx))
+		}
 		return nil
-	}, func(error) {})
+	}, func(error) { failed() })
 	// Whoever brings orders ends before the agent that takes them.
 	for _, part := range []func(context.Context) error{s.Run, h.Agent.Run} {
 		within, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -106,8 +110,9 @@ const partEnds = 10 * time.Second
 
 func (a *app) joinCommand() *cobra.Command {
 	var wait time.Duration
+	var listen string
 	c := &cobra.Command{
-		Use:   "join TOKEN@HOST[:PORT][,HOST[:PORT]…]",
+		Use:   "join TOKEN@HOST[:PORT][,HOST[:PORT]…] | join --listen HOST:PORT TOKEN",
 		Short: "Enrol this host with a controller",
 		Long: `Enrol this host with the controller at HOST, with a token that was made there
 (zeekrec agents token). The host makes a key of its own, which never leaves it, and gets a
@@ -115,14 +120,17 @@ certificate; the token serves once, and names the controller's own certificate, 
 can pose as it. Without TOKEN before the @ it is read from standard input.
 
 A token that was made without a name asks for an approval (zeekrec approve NAME), for which
-this command waits.`,
+this command waits.
+
+A host that cannot dial out waits with --listen until the controller dials it, which it does where
+a cluster's file names the host in [instances], as NAME = HOST:PORT.`,
 		Example: `  zeekrec agent join zeekrec1…@controller.example.org
   ssh controller zeekrec agents token agent-b | zeekrec agent join @controller --name agent-b`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
-			text, hosts, ok := strings.Cut(args[0], "@")
-			if !ok || hosts == "" {
-				return usage(errors.New("cannot tell which controller to join: it has to be TOKEN@HOST"))
+			text, hosts, _ := strings.Cut(args[0], "@")
+			if (hosts == "") == (listen == "") {
+				return usage(errors.New("cannot tell which controller to join: it has to be TOKEN@HOST, or TOKEN with --listen"))
 			}
 			if text == "" {
 				line, err := bufio.NewReader(a.stdin).ReadString('\n')
@@ -136,24 +144,28 @@ this command waits.`,
 			}
 			var at []string
 			for h := range strings.SplitSeq(hosts, ",") {
+				if hosts == "" {
+					break
+				}
 				if _, _, err := net.SplitHostPort(h); err != nil {
 					h = net.JoinHostPort(strings.Trim(h, "[]"), a.envOr("ZEEK_CONTROLLER_PORT", controllerPort))
 				}
 				at = append(at, h)
 			}
-			return a.join(ctx, token, at, wait)
+			return a.join(ctx, token, at, listen, wait)
 		}),
 	}
 	c.Flags().DurationVar(&wait, "wait", 10*time.Minute, "for how `LONG` to wait for the approval, where one is needed")
+	c.Flags().StringVar(&listen, "listen", "", "wait for the controller at this `HOST:PORT` instead of dialling it")
 	a.nameFlag(c.Flags())
 	return c
 }
 
-func (a *app) join(ctx context.Context, token identity.Token, at []string, wait time.Duration) error {
+func (a *app) join(ctx context.Context, token identity.Token, at []string, listen string, wait time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("waited %s; the same command goes on with it", wait))
 	defer cancel()
 	err := fleet.Join(ctx, fleet.JoinConfig{
-		Token: token, Controller: at, Name: a.settings.name, StateDir: a.settings.stateDir,
+		Token: token, Controller: at, Listen: listen, Name: a.settings.name, StateDir: a.settings.stateDir,
 		Waiting: func() {
 			a.say("waits to be approved; on the controller's host: zeekrec approve %s", a.settings.name)
 		},

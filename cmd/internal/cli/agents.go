@@ -32,7 +32,7 @@ connected.`,
 		}),
 	}
 	jsonFlag(c, &asJSON)
-	c.AddCommand(a.tokenCommand())
+	c.AddCommand(a.tokenCommand(), a.forgetCommand())
 	return c
 }
 
@@ -59,6 +59,19 @@ host that comes has to be approved (zeekrec approve).`,
 	}
 	c.Flags().DurationVar(&valid, "valid", time.Hour, "for how `LONG` it can be used")
 	return c
+}
+
+func (a *app) forgetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "forget AGENT",
+		Short:   "Remove a host that was shut out from the list",
+		Long:    "Remove a host that was shut out (zeekrec revoke) from the list. Its certificate stays worthless.",
+		Example: "  zeekrec agents forget agent-b",
+		Args:    cobra.ExactArgs(1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			return a.do(ctx, "forget", api.Request{Agent: args[0]}, args[0]+" is forgotten")
+		}),
+	}
 }
 
 func (a *app) approveCommand() *cobra.Command {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -29,12 +30,21 @@ const defaultCluster = "default"
 
 func (a *app) managementFlags(f *pflag.FlagSet) {
 	m := &a.settings.management
-	f.StringVar(&m.listen, "api-listen", "", "serve zeek-client at this `HOST:PORT` (127.0.0.1:2149), plain and with TLS")
+	f.StringVar(&m.listen, "api-listen", a.webSocketAddress(), "serve zeek-client at this `HOST:PORT` (127.0.0.1:2149), plain and with TLS")
 	f.StringVar(&m.cluster, "api-cluster", defaultCluster, "the `CLUSTER` that zeek-client deploys, and is shown")
 	f.StringVar(&m.tls.Cert, "api-cert", "", "the certificate to show, a `FILE` in PEM (default: one of its own)")
 	f.StringVar(&m.tls.Key, "api-key", "", "its key, a `FILE` in PEM")
 	f.StringVar(&m.tls.ClientCA, "api-client-ca", "", "a `FILE` in PEM: clients need a certificate that one of these has signed")
 	f.BoolVar(&m.requireTLS, "api-require-tls", false, "refuse connections without TLS")
+}
+
+// webSocketAddress is where Zeek's controller would serve zeek-client, if its variables say so; else nowhere.
+func (a *app) webSocketAddress() string {
+	host, port := a.env["ZEEK_CONTROLLER_WEBSOCKET_ADDR"], a.env["ZEEK_CONTROLLER_WEBSOCKET_PORT"]
+	if host == "" && port == "" {
+		return ""
+	}
+	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), cmp.Or(port, "2149"))
 }
 
 // controllers of the management API, which answer through the server of the local one.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -66,10 +68,12 @@ func options(ctx context.Context, log *slog.Logger) []nats.Option {
 // JoinConfig of a host that is to be enrolled.
 type JoinConfig struct {
 	Token identity.Token
-	// Controller are addresses of it, HOST:PORT.
+	// Controller are addresses of it, HOST:PORT; none where it dials.
 	Controller []string
-	Name       string
-	StateDir   string
+	// Listen is HOST:PORT where the controller dials; "": it is dialled.
+	Listen   string
+	Name     string
+	StateDir string
 	// Waiting is called when the enrolment has to be approved.
 	Waiting func()
 }
@@ -83,10 +87,25 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 		return err
 	}
 	id := rand.Text()
-	conn, err := nats.Connect(urls(cfg.Controller), nats.TLSHandshakeFirst(), nats.Timeout(dialTimeout), nats.NoReconnect(),
-		nats.Secure(identity.JoinTLS(cfg.Token.Fingerprint)), nats.UserInfo(id, ""), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)))
+	o := []nats.Option{
+		nats.TLSHandshakeFirst(), nats.Timeout(dialTimeout), nats.NoReconnect(),
+		nats.Secure(identity.JoinTLS(cfg.Token.Fingerprint)), nats.UserInfo(id, ""), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)),
+	}
+	where, at := "at "+strings.Join(cfg.Controller, ", "), cfg.Controller
+	if cfg.Listen != "" {
+		l, err := listen(ctx, cfg.Listen)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = l.Close() }()
+		o, where, at = append(o, nats.SetCustomDialer(&callee{ctx: ctx, listener: l})), "that was to dial "+cfg.Listen, []string{nowhere}
+	}
+	conn, err := nats.Connect(urls(at), o...)
+	for cfg.Listen != "" && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil { // it has not dialled yet
+		conn, err = nats.Connect(urls(at), o...)
+	}
 	if err != nil {
-		return fmt.Errorf("cannot reach the controller at %s: %w", cfg.Controller[0], err)
+		return fmt.Errorf("cannot reach the controller %s: %w", where, err)
 	}
 	defer conn.Close()
 	for told := false; ; {
@@ -95,7 +114,7 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 			return err
 		}
 		if !got.Pending {
-			return identity.Accept(dir, got, cfg.Controller)
+			return identity.Accept(dir, got, at)
 		}
 		if !told {
 			cfg.Waiting()
@@ -169,6 +188,8 @@ func (a *Agent) Run(ctx context.Context) error {
 			return err
 		}
 		o = append(o, more...)
+	case a.cfg.Listen == "" && slices.Equal(a.identity.Addresses(), []string{nowhere}):
+		return errors.New("cannot serve the controller: it is to dial this host, so say where (--listen HOST:PORT)")
 	case a.cfg.Listen == "":
 		o = append(o, nats.Secure(a.identity.TLS()), nats.TLSHandshakeFirst())
 		at = urls(a.identity.Addresses())
@@ -180,7 +201,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		defer func() { _ = l.Close() }()
 		log.Info("Waiting for the controller", "at", l.Addr())
 		o = append(o, nats.Secure(a.identity.TLS()), nats.TLSHandshakeFirst(), nats.SetCustomDialer(&callee{ctx: ctx, listener: l}))
-		at = "tls://controller.invalid:1" // nobody looks it up
+		at = urls([]string{nowhere})
 	}
 	conn, err := nats.Connect(at, o...)
 	if err != nil {
@@ -243,6 +264,9 @@ type callee struct {
 	ctx      context.Context
 	listener net.Listener
 }
+
+// nowhere stands for the address of a controller that dials. Nobody looks it up.
+const nowhere = "controller.invalid:1"
 
 // calleeWait is for how long it waits before the connection counts as failed, to be tried again.
 const calleeWait = 10 * time.Second

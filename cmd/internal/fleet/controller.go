@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,7 +95,7 @@ func (c *Controller) Open(_ context.Context, ks local.Keys) (*local.Fleet, error
 	if err := bus.ServeEnrolment(c.conn, c.authority, c.enrolled, log); err != nil {
 		return nil, err
 	}
-	c.dial = &dialer{connected: c.hub.Connected, known: c.known, take: c.hub.Take, log: log}
+	c.dial = &dialer{connected: c.hub.Connected, take: c.hub.Take, log: log}
 	log.Info("Listening for agents", "at", c.hub.Addr(), "epoch", epoch)
 	return &local.Fleet{
 		Agents: c.fleet,
@@ -143,11 +142,6 @@ func (c *Controller) follow(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// known reports whether an agent may serve.
-func (c *Controller) known(name string) bool {
-	return slices.ContainsFunc(c.authority.Agents(), func(m identity.Member) bool { return m.Name == name && m.State == identity.Approved })
 }
 
 // only is the one agent that may serve.
@@ -216,6 +210,15 @@ func (c *Controller) Revoke(name, by string) error {
 
 // epochFile of a state folder has the newest epoch of a controller that was alone.
 const epochFile = "epoch"
+
+// Forget removes an agent that was revoked from the list.
+func (c *Controller) Forget(name, by string) error {
+	if err := c.authority.Forget(name); err != nil {
+		return err
+	}
+	c.cfg.Log.Info("A revoked agent was forgotten", "agent", name, "by", by)
+	return nil
+}
 
 // nextEpoch is that of this life of the controller: no other has it. It is on disk before it is used. Whoever calls this holds the state
 // folder.

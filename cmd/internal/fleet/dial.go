@@ -13,7 +13,8 @@ import (
 )
 
 // An agent that cannot dial out is dialled: the file states where it waits (NAME = HOST:PORT in [instances]). Who dials makes no difference to
-// what is said then: over the connection the agent begins TLS as a client, and checks that it is its controller.
+// what is said then: over the connection the agent begins TLS as a client, and checks that it is its controller; so it can also join. An
+// agent that dials out, too, is connected before it is dialled.
 
 // dialEvery is how often agents are dialled that are not connected.
 const dialEvery = 2 * time.Second
@@ -21,7 +22,6 @@ const dialEvery = 2 * time.Second
 // dialer dials agents.
 type dialer struct {
 	connected func(agent string) bool
-	known     func(agent string) bool
 	// take has the connection until it ends.
 	take func(ctx context.Context, conn net.Conn) error
 	log  *slog.Logger
@@ -56,7 +56,7 @@ func (d *dialer) todo() map[string]string {
 	for _, at := range d.at {
 		maps.Copy(all, at)
 	}
-	maps.DeleteFunc(all, func(agent, _ string) bool { return d.busy[agent] || !d.known(agent) || d.connected(agent) })
+	maps.DeleteFunc(all, func(agent, _ string) bool { return d.busy[agent] || d.connected(agent) })
 	return all
 }
 
