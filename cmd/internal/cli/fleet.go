@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +19,7 @@ type fleetSettings struct {
 	listen string
 	names  string
 	files  identity.Files
+	serve  string // HOST:PORT for people on other machines; empty: for nobody
 }
 
 // controllerPort is where Zeek's own controller listens for agents.
@@ -51,10 +51,7 @@ the state folder of a zeekrec run that has ended.`,
 	f := c.Flags()
 	f.BoolVar(&confirm, "confirm", false, "let the state folder belong to SOURCE from now on, where it belonged to another")
 	f.StringVar(&a.settings.fleet.listen, "listen", net.JoinHostPort(a.envOr("ZEEK_CONTROLLER_ADDR", "0.0.0.0"), a.envOr("ZEEK_CONTROLLER_PORT", controllerPort)), "wait for agents at this `HOST:PORT`")
-	f.StringVar(&a.settings.fleet.names, "tls-names", "", "further host `NAMES` and addresses for the certificate, separated by commas")
-	f.StringVar(&a.settings.fleet.files.Cert, "tls-cert", "", "a certificate of your own to show, a `FILE` in PEM with its chain")
-	f.StringVar(&a.settings.fleet.files.Key, "tls-key", "", "its key, a `FILE` in PEM")
-	f.StringVar(&a.settings.fleet.files.CA, "tls-ca", "", "what has signed it, a `FILE` in PEM")
+	a.serveFlags(f)
 	a.logFlags(f, "info")
 	a.managementFlags(f)
 	a.gitFlags(f)
@@ -86,7 +83,7 @@ func (a *app) runController(ctx context.Context, source string, confirm bool) er
 // newFleet is the controller's side of a fleet.
 func (a *app) newFleet(log *slog.Logger) (*fleet.Controller, error) {
 	s := a.settings.fleet
-	c, err := fleet.NewController(fleet.Config{StateDir: a.settings.stateDir, Listen: s.listen, Names: strings.FieldsFunc(s.names, func(r rune) bool { return r == ',' || r == ' ' }), Files: s.files, Log: log})
+	c, err := fleet.NewController(fleet.Config{StateDir: a.settings.stateDir, Listen: s.listen, Names: a.tlsNames(), Files: s.files, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("cannot be a controller: %w", err)
 	}

@@ -44,6 +44,8 @@ type Config struct {
 type Controller struct {
 	cfg       Config
 	authority *identity.Authority
+	// serverTLS is made once: the certificate has one owner.
+	serverTLS func() (*tls.Config, error)
 
 	hub   *hub.Hub
 	conn  *nats.Conn
@@ -60,7 +62,22 @@ func NewController(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Controller{cfg: cfg, authority: a, changes: make(chan struct{}, 1)}, nil
+	return &Controller{
+		cfg: cfg, authority: a, changes: make(chan struct{}, 1),
+		serverTLS: sync.OnceValues(func() (*tls.Config, error) { return a.ServerTLS(cfg.Names) }),
+	}, nil
+}
+
+// APITLS is the configuration of a port where people ask with tokens, and the fingerprint that these have to carry.
+func (c *Controller) APITLS() (*tls.Config, [32]byte, error) {
+	if c.cfg.Files != (identity.Files{}) {
+		return c.cfg.Files.APITLS()
+	}
+	t, err := c.serverTLS()
+	if err != nil {
+		return nil, [32]byte{}, err
+	}
+	return identity.ForAPI(t), c.authority.Fingerprint(), nil
 }
 
 // Open opens the port; it is local.Config.Fleet.
@@ -71,7 +88,7 @@ func (c *Controller) Open(_ context.Context, ks *keys.Store) (*local.Fleet, erro
 	}
 	t, admit := (*tls.Config)(nil), c.authority.Check
 	if c.cfg.Files == (identity.Files{}) {
-		t, err = c.authority.ServerTLS(c.cfg.Names)
+		t, err = c.serverTLS()
 	} else {
 		t, err = c.cfg.Files.ServerTLS()
 		admit = identity.NameOf
