@@ -20,7 +20,7 @@
 //
 // The same API, but for the management API, is served to people on other machines by [Server.ServeTLS], with TLS 1.3, and [NewRemote] is a
 // client of it. They come with a token (Authorization: Bearer TOKEN), whose role says what they may do: view is enough for what looks,
-// operate is needed for everything else, and tokens are made and revoked through the socket alone. They are "NAME (token)" in the history.
+// operate is needed for everything else, and tokens, those of agents too, are made through the socket alone. They are "NAME (token)" in the history.
 // A token is also how the client knows the server: it has the fingerprint of its certificate authority.
 //
 //	err := server.ServeTLS(ctx, l, identity.ForAPI(config))      // with server.Tokens

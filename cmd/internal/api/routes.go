@@ -111,7 +111,8 @@ func (s *Server) posts() []route {
 		id, err := e.RotateKeys(ctx, r.Cluster, r.Reason, by, r.Force)
 		return Result{Keys: id}, err
 	})
-	add("agent-token", needOperate, s.enrolling(func(f Enrolment, r Request, by string) (Result, error) {
+	// What it makes outlives the token that asked for it, as with new-token.
+	add("agent-token", needSocket, s.enrolling(func(f Enrolment, r Request, by string) (Result, error) {
 		token, err := f.Token(r.Agent, r.Valid, by)
 		return Result{Token: token}, err
 	}))

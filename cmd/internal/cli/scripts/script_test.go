@@ -150,7 +150,7 @@ func scriptOutput(ts *testscript.TestScript, args ...string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{
-		"HOME", "PATH", "TMPDIR", "WORK", "ZEEK", "ZEEKREC_ZEEK", "ZEEKREC_STATE_DIR", "ZEEKREC_ARCHIVE_DIR", "ZEEKREC_NAME", "ZEEKREC_SETTINGS", "NO_COLOR", "GOCOVERDIR", "GORACE",
+		"HOME", "PATH", "TMPDIR", "WORK", "ZEEK", "ZEEKREC_SERVER", "ZEEKREC_TOKEN_FILE", "ZEEKREC_ZEEK", "ZEEKREC_STATE_DIR", "ZEEKREC_ARCHIVE_DIR", "ZEEKREC_NAME", "ZEEKREC_SETTINGS", "NO_COLOR", "GOCOVERDIR", "GORACE",
 	} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
