@@ -66,15 +66,17 @@ func (g *gate) handler(rs []route, nothing http.HandlerFunc) http.Handler {
 		}
 		ctx, cancel := context.WithDeadline(r.Context(), caller.Expires)
 		defer cancel()
+		over := ctx.Done()
 		go func() {
 			select {
 			case <-caller.Ended:
 				cancel()
-			case <-ctx.Done():
+			case <-over:
 			}
 		}()
 		ctx = context.WithValue(ctx, peerKey{}, caller.Name+" (token)")
-		mux.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerKey{}, caller)))
+		ctx = context.WithValue(ctx, callerKey{}, caller)
+		mux.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
