@@ -416,7 +416,7 @@ func TestNoPlainHTTP(t *testing.T) {
 	r := serveRemote(t, &fakeNodes{})
 	if resp, err := http.Get("http://" + r.at + "/v1/status"); err == nil {
 		_ = resp.Body.Close()
-		if resp.StatusCode != 400 {
+		if resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("it answers %s", resp.Status)
 		}
 	}
