@@ -20,7 +20,7 @@ func TestTokens(t *testing.T) {
 	}
 	want := []string{
 		"NAME ROLE SINCE BY LAST USED EXPIRES",
-		"anna operate 11:00:00 root 5m ago 2026-11-21 12:01",
+		"anna operate 11:00:00 root 5 min ago 2026-11-21 12:01",
 		"late view 11:00:00 root never 2026-11-21 12:00, expired",
 	}
 	if strings.Join(rows, "\n") != strings.Join(want, "\n") {
