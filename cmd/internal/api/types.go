@@ -81,6 +81,47 @@ type Enrolment interface {
 	Forget(name, by string) error
 }
 
+// Role is what somebody with a token may do.
+type Role string
+
+// The roles.
+const (
+	RoleView    Role = "view"    // look
+	RoleOperate Role = "operate" // look, and do what changes something
+)
+
+// Token is what is known of a token for people on other machines. Its JSON form is that of zeekrec tokens --json.
+type Token struct {
+	Name  string    `json:"name"`
+	Role  Role      `json:"role"`
+	Since time.Time `json:"since"`
+	// By is who made it.
+	By      string    `json:"by"`
+	Expires time.Time `json:"expires"`
+	// Used is when it was last shown.
+	Used time.Time `json:"last_used,omitzero"`
+}
+
+// Caller is who has shown a token.
+type Caller struct {
+	Name    string
+	Role    Role
+	Expires time.Time
+	// Ended is closed when the token is revoked.
+	Ended <-chan struct{}
+}
+
+// Tokens are those of people on other machines.
+type Tokens interface {
+	List() ([]Token, error)
+	// New makes a token with a role, good for a time, and returns it in print.
+	New(name string, role Role, valid time.Duration, by string) (string, error)
+	Revoke(name string) error
+	// Check says whose a token in print is. An *Error refuses whoever shows it, and then Caller has at most a name; any other means
+	// that it cannot be told.
+	Check(token string) (Caller, error)
+}
+
 // Usage is what one node uses. Its JSON form is that of zeekrec top --json.
 type Usage struct {
 	Resource string  `json:"resource"`
@@ -114,6 +155,9 @@ type Request struct {
 	Reason   string   `json:"reason,omitempty"`
 	// Agent is the name of one.
 	Agent string `json:"agent,omitempty"`
+	// Name is that of a token, and Role what it is to be good for.
+	Name string `json:"name,omitempty"`
+	Role Role   `json:"role,omitempty"`
 	// Valid is for how long a token is.
 	Valid time.Duration `json:"valid,omitempty"`
 	// Until is when a suspension or a hold ends by itself; zero: it does not.
@@ -126,7 +170,7 @@ type Result struct {
 	Resources []string `json:"resources,omitempty"`
 	// Keys is the id of the keys that a rotation leads to.
 	Keys string `json:"keys,omitempty"`
-	// Token with which an agent can join.
+	// Token with which an agent can join, or somebody can ask.
 	Token string `json:"token,omitempty"`
 	// At is the time of the server when it took the request.
 	At time.Time `json:"at"`
@@ -138,6 +182,12 @@ const (
 	CodeNotFound   = "not-found"   // it names something that there is not
 	CodeRefused    = "refused"     // it cannot be done now, the text says why
 	CodeEnding     = "ending"      // zeekrec is about to end, or did not answer in time
+
+	// Of those who come with a token:
+	CodeUnauthorized = "unauthorized" // it is missing, or opens nothing
+	CodeForbidden    = "forbidden"    // its role is not the one that is needed
+	CodeSlowDown     = "slow-down"    // too many failures from that address
+	CodeUnavailable  = "unavailable"  // nobody can be let in now
 )
 
 // Error is an answer that is none.

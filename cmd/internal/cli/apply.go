@@ -89,7 +89,7 @@ func (a *app) apply(ctx context.Context, args []string, f applyFlags) error {
 	defer cancel()
 	s, err := a.client().Status(ctx)
 	switch {
-	case unreachable(err):
+	case nothingHere(err):
 		return p.alone(ctx, args)
 	case err != nil:
 		return err
@@ -109,8 +109,11 @@ func (p *applying) through(ctx context.Context, args []string, s *engine.Status)
 		case filepath.Dir(path) == s.Source.URL && filepath.Ext(path) == ".cfg":
 			p.cluster = strings.TrimSuffix(filepath.Base(path), ".cfg")
 		default:
-			return withHint(fmt.Errorf("cannot apply %s: the running zeekrec follows %s", path, s.Source.URL),
-				"end it, or use another --state-dir for another source")
+			hint := "end it, or use another --state-dir for another source"
+			if p.a.settings.server != "" {
+				hint = "leave out SOURCE to have it look at its own"
+			}
+			return withHint(fmt.Errorf("cannot apply %s: the running zeekrec follows %s", path, s.Source.URL), hint)
 		}
 	}
 	c := p.a.client()

@@ -98,7 +98,7 @@ anything because a file could not be read.`,
 	add("main", a.validateCommand(), a.planCommand(), a.runCommand(), a.controllerCommand(), a.agentCommand(), a.applyCommand())
 	add("look", a.statusCommand(), a.historyCommand(), a.logsCommand(), a.topCommand(), a.netstatsCommand(), a.agentsCommand(), a.getIDValueCommand(), a.diagCommand())
 	add("act", a.syncCommand(), a.restartCommand(), a.stopCommand(), a.startCommand(), a.suspendCommand(), a.resumeCommand(),
-		a.rollbackCommand(), a.unpinCommand(), a.retryCommand(), a.keysCommand(), a.approveCommand(), a.revokeCommand())
+		a.rollbackCommand(), a.unpinCommand(), a.retryCommand(), a.keysCommand(), a.approveCommand(), a.revokeCommand(), a.tokensCommand())
 	add("main", a.brokerCommand(), a.archiveCommand())
 	add("client", a.deployConfigCommand(), a.stageConfigCommand(), a.deployCommand(), a.getConfigCommand(), a.getNodesCommand(), a.getInstancesCommand(),
 		a.monitorCommand(), a.showSettingsCommand())
@@ -127,9 +127,6 @@ func (a *app) action(f func(ctx context.Context, args []string) error) func(*cob
 		return f(cmd.Context(), args)
 	}
 }
-
-// client of the running zeekrec.
-func (a *app) client() *api.Client { return api.NewClient(api.SocketPath(a.settings.stateDir)) }
 
 // render options for standard output.
 func (a *app) rendering() render.Options {
@@ -176,8 +173,15 @@ func (a *app) userName() string {
 	return "somebody"
 }
 
-// unreachable reports whether an error says that nothing runs.
+// unreachable reports whether an error says that nothing answers, here or there.
 func unreachable(err error) bool {
 	_, ok := errors.AsType[*api.Unreachable](err)
 	return ok
+}
+
+// nothingHere reports whether an error says that nothing runs on this machine, so that its state folder can be looked at instead. One that
+// was asked on another machine has no state folder here.
+func nothingHere(err error) bool {
+	u, ok := errors.AsType[*api.Unreachable](err)
+	return ok && u.Server == ""
 }

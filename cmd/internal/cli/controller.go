@@ -168,9 +168,9 @@ func (a *app) monitor(ctx context.Context, x *clientFlags) error {
 	if err != nil {
 		return err
 	}
-	e, err := s.endpoint(a.socket(), x.cluster)
+	e, err := a.endpoint(s, x.cluster)
 	if err != nil {
-		return usage(err)
+		return err
 	}
 	c, err := mgmt.Dial(ctx, e)
 	if err != nil {

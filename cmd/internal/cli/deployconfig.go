@@ -82,9 +82,9 @@ func (a *app) controller(ctx context.Context, x *clientFlags, f func(context.Con
 	if err != nil {
 		return err
 	}
-	e, err := s.endpoint(a.socket(), x.cluster)
+	e, err := a.endpoint(s, x.cluster)
 	if err != nil {
-		return usage(err)
+		return err
 	}
 	wait, err := s.seconds("request_timeout_secs")
 	if err != nil {

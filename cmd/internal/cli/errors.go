@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/cmd/internal/identity"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
 	"github.com/zeekrec/zeekrec/reconciler/engine/journal"
 )
@@ -73,7 +74,12 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 
 // hintsFor errors that any command may meet.
 func hintsFor(err error) []string {
-	if _, ok := errors.AsType[*api.Unreachable](err); ok {
+	if u, ok := errors.AsType[*api.Unreachable](err); ok && u.Server != "" {
+		if errors.Is(err, identity.ErrNotTheController) {
+			return []string{"the token is from another zeekrec, or that one has a new certificate authority; a new token is made on its host: zeekrec tokens new"}
+		}
+		return []string{"this needs that server, and what is on this machine is not looked at instead (--server, ZEEKREC_SERVER); does it run with --serve, at this port, and does no firewall stand between?"}
+	} else if ok {
 		return []string{"is `zeekrec run` or `zeekrec controller` running? if it runs with another state folder, name it with --state-dir"}
 	}
 	if _, ok := errors.AsType[*local.NoZeek](err); ok {

@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,6 +19,7 @@ type fleetSettings struct {
 	listen string
 	names  string
 	files  identity.Files
+	serve  string // HOST:PORT for people on other machines; empty: for nobody
 
 	nats, creds string
 	replicas    int
@@ -65,13 +64,10 @@ in JetStream, so that takes three servers to survive the loss of one.`,
 	f := c.Flags()
 	f.BoolVar(&confirm, "confirm", false, "let the state folder belong to SOURCE from now on, where it belonged to another")
 	f.StringVar(&a.settings.fleet.listen, "listen", net.JoinHostPort(a.envOr("ZEEK_CONTROLLER_ADDR", "0.0.0.0"), a.envOr("ZEEK_CONTROLLER_PORT", controllerPort)), "wait for agents at this `HOST:PORT`")
-	f.StringVar(&a.settings.fleet.names, "tls-names", "", "further host `NAMES` and addresses for the certificate, separated by commas")
+	a.serveFlags(f)
 	a.natsFlags(f)
 	f.IntVar(&a.settings.fleet.replicas, "nats-replicas", 3, "with --nats: keep what controllers share in so `MANY` servers, 1 or 3")
 	f.StringVar(&a.settings.controller, "controller-name", a.controllerName(), "the `NAME` of this controller, among several")
-	f.StringVar(&a.settings.fleet.files.Cert, "tls-cert", "", "a certificate of your own to show, a `FILE` in PEM with its chain")
-	f.StringVar(&a.settings.fleet.files.Key, "tls-key", "", "its key, a `FILE` in PEM")
-	f.StringVar(&a.settings.fleet.files.CA, "tls-ca", "", "what has signed it, a `FILE` in PEM")
 	a.logFlags(f, "info")
 	a.managementFlags(f)
 	a.gitFlags(f)
@@ -92,8 +88,7 @@ func (a *app) runController(ctx context.Context, source string, confirm bool) er
 		return a.runRival(ctx, source, confirm)
 	}
 	log, signals := a.logger(), ctx
-	own := func() (openFleet, api.Enrolment, error) { return a.newFleet(log) }
-	return a.host(ctx, hosted{source: source, confirm: confirm, log: log, listens: true, fleet: own}, func(ctx context.Context, _ *local.Machine) error {
+	return a.host(ctx, hosted{source: source, confirm: confirm, log: log, listens: true, fleet: true}, func(ctx context.Context, _ *local.Machine) error {
 		log.Info("Running", "source", source, "state", a.settings.stateDir, "socket", api.SocketPath(a.settings.stateDir), "version", Version())
 		<-ctx.Done()
 		if signals.Err() == nil {
@@ -105,17 +100,10 @@ func (a *app) runController(ctx context.Context, source string, confirm bool) er
 }
 
 // newFleet is the controller's side of a fleet.
-func (a *app) newFleet(log *slog.Logger) (openFleet, api.Enrolment, error) {
+func (a *app) newFleet(log *slog.Logger) *fleet.Controller {
 	s := a.settings.fleet
-	c, err := fleet.NewController(fleet.Config{StateDir: a.settings.stateDir, Listen: s.listen, Names: strings.FieldsFunc(s.names, func(r rune) bool { return r == ',' || r == ' ' }), Files: s.files, Log: log})
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot be a controller: %w", err)
-	}
-	return c.Open, c, nil
+	return fleet.NewController(fleet.Config{StateDir: a.settings.stateDir, Listen: s.listen, Names: a.tlsNames(), Files: s.files, Log: log})
 }
-
-// openFleet is local.Config.Fleet.
-type openFleet func(context.Context, local.Keys) (*local.Fleet, error)
 
 // natsFlags are those of a controller and of an agent that meet at a NATS server.
 func (a *app) natsFlags(f *pflag.FlagSet) {

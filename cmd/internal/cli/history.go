@@ -31,7 +31,7 @@ func (a *app) historyCommand() *cobra.Command {
 				cluster = args[0]
 			}
 			rs, err := a.client().History(ctx, cluster, n)
-			if unreachable(err) {
+			if nothingHere(err) {
 				rs, err = api.Newest(func(each func(engine.Record) error) error { return journal.History(a.settings.stateDir, each) }, cluster, n)
 			}
 			switch {

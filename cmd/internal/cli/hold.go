@@ -55,7 +55,7 @@ they have stopped, and ends.`,
 func (a *app) stop(ctx context.Context, names []string, reason string, end time.Time, timeout time.Duration) error {
 	c := a.client()
 	s, err := c.Status(ctx)
-	if unreachable(err) {
+	if nothingHere(err) {
 		return a.stopOffline(ctx, names, reason, end, timeout)
 	}
 	if err != nil {

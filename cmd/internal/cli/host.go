@@ -10,6 +10,7 @@ import (
 	"github.com/oklog/run"
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/cmd/internal/fleet"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
 	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
 )
@@ -30,11 +31,11 @@ type hosted struct {
 	source  string
 	confirm bool // that the state folder may belong to another source than before
 	anyZeek bool // nothing is to be started: do without a Zeek
-	listens bool // for zeek-client, where that is set
-	// fleet, where the agents are on other hosts, makes the way to them.
-	fleet  func() (openFleet, api.Enrolment, error)
-	shared *local.Store // what controllers share; nil: there is one
-	log    *slog.Logger
+	listens bool // for zeek-client and people on other machines, where that is set
+	fleet   bool // the agents are on other hosts, and dial in here
+	// lead is this controller's, where several meet agents elsewhere.
+	lead *fleet.Lead
+	log  *slog.Logger
 }
 
 // host takes the state folder, runs controller and agent with the local API, and ends them when body
@@ -56,11 +57,13 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 		cfg.News = told
 	}
 	var enrolment api.Enrolment
-	if h.fleet != nil {
-		cfg.Instance, cfg.Shared = "", h.shared
-		if cfg.Fleet, enrolment, err = h.fleet(); err != nil {
-			return err
-		}
+	var controller *fleet.Controller
+	if h.fleet {
+		controller = a.newFleet(h.log)
+		cfg.Instance, cfg.Fleet, enrolment = "", controller.Open, controller
+	}
+	if h.lead != nil {
+		cfg.Instance, cfg.Fleet, cfg.Shared = "", h.lead.Open, h.lead.Store
 	}
 	m, err := local.Open(ctx, cfg)
 	if err != nil {
@@ -71,11 +74,16 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 			err = fmt.Errorf("cannot close the journal: %w", cerr)
 		}
 	}()
-	l, err := api.Listen(socket)
+	remote, err := a.openServing(ctx, h, controller)
 	if err != nil {
 		return err
 	}
+	l, err := api.Listen(socket)
+	if err != nil {
+		return errors.Join(err, remote.close())
+	}
 	server := &api.Server{
+		Tokens: remote.tokens,
 		Engine: m.Engine, Nodes: m.Nodes, Enrolment: enrolment, Version: Version(), Log: h.log.With("part", "api"),
 		History: m.History,
 	}
@@ -84,12 +92,12 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	var open *mgmt.Listener
 	if h.listens {
 		if open, err = a.listenManagement(ctx, h.log.With("part", "management")); err != nil {
-			return errors.Join(err, l.Close())
+			return errors.Join(err, l.Close(), remote.close())
 		}
 	}
 	hook, err := a.listenWebhook(ctx, m.Engine.Sync, h.log)
 	if err != nil {
-		err = errors.Join(err, l.Close())
+		err = errors.Join(err, l.Close(), remote.close())
 		if open != nil {
 			err = errors.Join(err, open.Close())
 		}
@@ -115,6 +123,9 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	add(ctx, time.Minute, func(ctx context.Context) error { return body(ctx, m) })
 	// Nobody asks any more.
 	add(rest, 5*time.Second, func(ctx context.Context) error { return server.Serve(ctx, l) })
+	if remote.listener != nil {
+		add(rest, 5*time.Second, func(ctx context.Context) error { return server.ServeTLS(ctx, remote.listener, remote.tls) })
+	}
 	if open != nil {
 		public := mgmt.NewServer(controllers.Default, Version(), h.log.With("part", "management"))
 		add(rest, 5*time.Second, func(ctx context.Context) error { return public.Serve(ctx, open) })
@@ -122,6 +133,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	if hook != nil {
 		add(rest, 5*time.Second, hook)
 	}
+	add(rest, 5*time.Second, func(ctx context.Context) error { return remote.tokens.Run(ctx, h.log.With("part", "api")) })
 	// Source, engine, agent.
 	add(rest, 30*time.Second, m.Run)
 	// Whoever is to hear of the last of it.

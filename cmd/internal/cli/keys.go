@@ -65,6 +65,9 @@ folder, whether zeekrec runs or not.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeClusters,
 		RunE: a.action(func(_ context.Context, args []string) error {
+			if err := a.onlyHere("keys are read from the state folder"); err != nil {
+				return err
+			}
 			return a.showKeys(args, asJSON)
 		}),
 	}
@@ -207,6 +210,9 @@ Values are in single quotes, as a shell and systemd's EnvironmentFile= take them
 		RunE: a.action(func(_ context.Context, args []string) error {
 			if !slices.Contains([]string{forBroker, forLogger, forNode}, role) {
 				return usage(fmt.Errorf("cannot export keys for %q: --for takes broker, logger or node", role))
+			}
+			if err := a.onlyHere("keys are read from the state folder"); err != nil {
+				return err
 			}
 			if isTerminal(a.stdout) && !force {
 				return withHint(errors.New("cannot print secret keys to a terminal"),

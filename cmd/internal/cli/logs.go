@@ -37,7 +37,7 @@ Without a running zeekrec the outputs are read from the state folder.`,
 				return err
 			}
 			err = a.client().Logs(ctx, args[0], o, a.stdout)
-			if !unreachable(err) {
+			if !nothingHere(err) {
 				return endedByUser(ctx, err)
 			}
 			key, err := local.FindNode(a.settings.stateDir, args[0])
@@ -150,7 +150,7 @@ func (a *app) diag(ctx context.Context, node string, w io.Writer) error {
 		return usage(errors.New("cannot write a bundle to a terminal"))
 	}
 	err := a.client().Diag(ctx, node, w)
-	if !unreachable(err) {
+	if !nothingHere(err) {
 		return err
 	}
 	key, ferr := local.FindNode(a.settings.stateDir, node)

@@ -12,6 +12,7 @@ import (
 	"github.com/zeekrec/zeekrec/cmd/internal/render"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
+	"github.com/zeekrec/zeekrec/desired/source/git"
 	"github.com/zeekrec/zeekrec/reconciler"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
@@ -102,7 +103,7 @@ func (a *app) makePlan(ctx context.Context, args []string, f planFlags) (*reconc
 	}
 	if len(args) == 0 && f.out == "" {
 		p, err := a.client().Plan(ctx)
-		if err == nil || !unreachable(err) {
+		if err == nil || !nothingHere(err) {
 			return p, "", err
 		}
 	}
@@ -111,6 +112,9 @@ func (a *app) makePlan(ctx context.Context, args []string, f planFlags) (*reconc
 		return nil, "", err
 	}
 	path := w.Source
+	if len(args) == 0 && a.settings.server != "" && !git.IsURL(path) {
+		return nil, "", usage(errors.New("cannot read the source: it is a folder of the server; name SOURCE, as it is on this machine"))
+	}
 	if len(args) > 0 || path == "" {
 		if path, err = a.argOr(args); err != nil {
 			return nil, "", err

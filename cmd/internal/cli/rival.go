@@ -47,9 +47,7 @@ func (a *app) runRival(ctx context.Context, source string, confirm bool) error {
 			log.Warn("This controller cannot lead; that is tried again", "error", err)
 			continue
 		}
-		err = a.lead(ctx, lead, hosted{source: source, confirm: confirm, log: log, listens: true, shared: lead.Store, fleet: func() (openFleet, api.Enrolment, error) {
-			return lead.Open, nil, nil
-		}})
+		err = a.lead(ctx, lead, hosted{source: source, confirm: confirm, log: log, listens: true, lead: lead})
 		lost := lead.Err() != nil
 		lead.Resign(ctx)
 		if !lost && ctx.Err() == nil && !passing(err) {

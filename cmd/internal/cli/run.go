@@ -46,6 +46,7 @@ Nodes outlive it: when it ends they go on, and the next run finds them again. Wi
 	a.nameFlag(c.Flags())
 	a.zeekFlag(c.Flags())
 	a.logFlags(c.Flags(), "info")
+	a.serveFlags(c.Flags())
 	a.managementFlags(c.Flags())
 	a.gitFlags(c.Flags())
 	a.followFlags(c.Flags())

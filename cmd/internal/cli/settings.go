@@ -23,8 +23,12 @@ type settings struct {
 	zeek       string
 	archiveDir string
 	color      string
-	logFormat  string
-	logLevel   string
+	server     string // the zeekrec on another machine that is asked; empty: the one here
+	tokenFile  string
+	// tokenFileStated: by a flag, so that nothing else counts.
+	tokenFileStated bool
+	logFormat       string
+	logLevel        string
 
 	management management
 	fleet      fleetSettings
@@ -43,7 +47,7 @@ const (
 // settable are the names of flags that may also be set by ZEEKREC_NAME and in the settings file. A flag
 // that confirms or forces something is none of them.
 func settable() []string {
-	return append(gitSettable(), "hooks", "state-dir", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
+	return append(gitSettable(), "hooks", "state-dir", "server", "token-file", "serve", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
 		"listen", "tls-names", "tls-cert", "tls-key", "tls-ca", "nats", "nats-creds", "nats-replicas", "controller-name",
 		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls")
 }
@@ -51,6 +55,8 @@ func settable() []string {
 func (a *app) globalFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.settings.file, "settings", defaultSettings, "the settings `FILE`; empty for none")
 	f.StringVar(&a.settings.stateDir, "state-dir", a.defaultStateDir(), "the `DIR` that holds the state and the socket")
+	f.StringVar(&a.settings.server, "server", "", "ask the zeekrec at `HOST[:PORT]` instead of the one here; see: zeekrec help tokens")
+	f.StringVar(&a.settings.tokenFile, "token-file", "", "with --server: the `FILE` that has the token (or the token itself in ZEEKREC_TOKEN)")
 	f.StringVar(&a.settings.color, "color", "auto", "`WHEN` to use colour: auto, always, never")
 	f.StringVar(&a.settings.source, "source", defaultSource, "the source where a command is given none")
 	_ = f.MarkHidden("source") // it is there to be set in the settings file
@@ -107,6 +113,10 @@ func (a *app) readSettings(cmd *cobra.Command) error {
 	if v, ok := a.env["ZEEKREC_SETTINGS"]; ok && !flags.Changed("settings") {
 		a.settings.file = v
 	}
+	if err := takesServer(cmd); err != nil {
+		return err
+	}
+	a.settings.tokenFileStated = flags.Changed("token-file")
 	stated := a.settings.file != defaultSettings
 	inFile, err := readSettingsFile(a.settings.file, stated)
 	if err != nil {

@@ -16,7 +16,7 @@ func (a *app) world(ctx context.Context) (w *engine.World, live bool, err error)
 	if err == nil {
 		return w, true, nil
 	}
-	if !unreachable(err) {
+	if !nothingHere(err) {
 		return nil, false, err
 	}
 	now := time.Now()

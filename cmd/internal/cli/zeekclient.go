@@ -298,5 +298,16 @@ func (a *app) settle(x *clientFlags) (*clientSettings, error) {
 	return s, nil
 }
 
-// socket of the local zeekrec.
-func (a *app) socket() string { return api.SocketPath(a.settings.stateDir) }
+// endpoint is where the controller is that is meant: the local zeekrec, where nobody says otherwise.
+func (a *app) endpoint(s *clientSettings, cluster string) (mgmt.Endpoint, error) {
+	if !s.stated {
+		if err := a.onlyHere("zeek-client's API has a port of its own (zeekrec run --api-listen); name it with --controller HOST:PORT"); err != nil {
+			return mgmt.Endpoint{}, err
+		}
+	}
+	e, err := s.endpoint(api.SocketPath(a.settings.stateDir), cluster)
+	if err != nil {
+		return mgmt.Endpoint{}, usage(err)
+	}
+	return e, nil
+}

@@ -38,10 +38,11 @@ type Config struct {
 	Log   *slog.Logger
 }
 
-// Controller is the controller's side of a fleet. It can be asked who is enrolled as soon as it is made.
+// Controller is the controller's side of a fleet. It is asked nothing before Open.
 type Controller struct {
 	cfg       Config
 	authority *identity.Authority
+	tls       *tls.Config // of the authority's certificate, which has one owner; nil: it is the user's own
 
 	hub   *hub.Hub
 	conn  *nats.Conn
@@ -52,24 +53,32 @@ type Controller struct {
 	engine  atomic.Pointer[engine.Engine]
 }
 
-// NewController reads who is enrolled.
-func NewController(cfg Config) (*Controller, error) {
-	a, err := identity.Open(filepath.Join(cfg.StateDir, "pki"), time.Now)
-	if err != nil {
-		return nil, err
-	}
-	return &Controller{cfg: cfg, authority: a, changes: make(chan struct{}, 1)}, nil
+// NewController makes one; nothing is opened yet.
+func NewController(cfg Config) *Controller {
+	return &Controller{cfg: cfg, changes: make(chan struct{}, 1)}
 }
 
-// Open opens the port; it is local.Config.Fleet.
-func (c *Controller) Open(_ context.Context, ks local.Keys) (*local.Fleet, error) {
+// APITLS is the configuration of a port where people ask with tokens, and the fingerprint that these have to carry.
+func (c *Controller) APITLS() (*tls.Config, [32]byte, error) {
+	if c.cfg.Files != (identity.Files{}) {
+		return c.cfg.Files.APITLS()
+	}
+	return identity.ForAPI(c.tls), c.authority.Fingerprint(), nil
+}
+
+// Open reads who is enrolled and opens the port; it is local.Config.Fleet. The caller holds the state folder.
+func (c *Controller) Open(_ context.Context, ks local.Keys) (_ *local.Fleet, err error) {
+	if c.authority, err = identity.Open(filepath.Join(c.cfg.StateDir, "pki"), time.Now); err != nil {
+		return nil, err
+	}
 	epoch, err := nextEpoch(c.cfg.StateDir)
 	if err != nil {
 		return nil, err
 	}
 	t, admit := (*tls.Config)(nil), c.authority.Check
 	if c.cfg.Files == (identity.Files{}) {
-		t, err = c.authority.ServerTLS(c.cfg.Names)
+		c.tls, err = c.authority.ServerTLS(c.cfg.Names)
+		t = c.tls
 	} else {
 		t, err = c.cfg.Files.ServerTLS()
 		admit = identity.NameOf

@@ -25,6 +25,9 @@ const (
 	backdated = time.Hour
 )
 
+// caName begins the name of every authority that zeekrec makes. APITLS tells by it what a server's certificate has to be for.
+const caName = "zeekrec controller "
+
 // ControllerName is in the certificate of every controller, and what agents look for there.
 const ControllerName = "zeekrec-controller"
 
@@ -62,7 +65,7 @@ func newCA(now time.Time) (pair, error) {
 	}
 	t := &x509.Certificate{
 		// The name is for people who look at certificates of several controllers.
-		Subject: pkix.Name{CommonName: "zeekrec controller " + id[:8]}, NotBefore: now.Add(-backdated), NotAfter: now.Add(caLife),
+		Subject: pkix.Name{CommonName: caName + id[:8]}, NotBefore: now.Add(-backdated), NotAfter: now.Add(caLife),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	cert, err := create(t, t, key.Public(), key)

@@ -42,25 +42,38 @@ func JoinTLS(caFingerprint [32]byte) *tls.Config {
 // verifyJoin verifies the certificates that a server has shown, its own first. Nothing but the fingerprint is trusted: everybody can show
 // the authority's certificate, but only the authority can have signed the server's.
 func verifyJoin(shown []*x509.Certificate, fingerprint [sha256.Size]byte, now time.Time) error {
-	if len(shown) == 0 {
+	ca := withFingerprint(shown, fingerprint)
+	if ca == nil || checkCA(ca) != nil {
 		return ErrNotTheController
 	}
-	for _, ca := range shown[1:] {
-		if sha256.Sum256(ca.Raw) != fingerprint || checkCA(ca) != nil {
-			continue
+	return verifyShown(shown[0], ca, nil, ControllerName, now)
+}
+
+// withFingerprint is the certificate with a fingerprint among those that a server has shown after its own; nil: none.
+func withFingerprint(shown []*x509.Certificate, fingerprint [sha256.Size]byte) *x509.Certificate {
+	for i, ca := range shown {
+		if i > 0 && sha256.Sum256(ca.Raw) == fingerprint {
+			return ca
 		}
-		roots := x509.NewCertPool()
-		roots.AddCert(ca)
-		_, err := shown[0].Verify(x509.VerifyOptions{
-			Roots: roots, Intermediates: x509.NewCertPool(), DNSName: ControllerName, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		})
-		switch invalid, ok := errors.AsType[x509.CertificateInvalidError](err); {
-		case err == nil:
-			return nil
-		case ok && invalid.Reason == x509.Expired:
-			return fmt.Errorf("cannot trust the controller: its certificate is not valid at this time; look at the clocks of both hosts: %w", err)
-		}
-		return fmt.Errorf("%w (%w)", ErrNotTheController, err)
 	}
-	return ErrNotTheController
+	return nil
+}
+
+// verifyShown verifies a server's certificate against the authority that is trusted.
+func verifyShown(cert, ca *x509.Certificate, between []*x509.Certificate, name string, now time.Time) error {
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(ca)
+	for _, c := range between {
+		intermediates.AddCert(c)
+	}
+	_, err := cert.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, DNSName: name, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	switch invalid, ok := errors.AsType[x509.CertificateInvalidError](err); {
+	case err == nil:
+		return nil
+	case ok && invalid.Reason == x509.Expired:
+		return fmt.Errorf("cannot trust the controller: its certificate is not valid at this time; look at the clocks of both hosts: %w", err)
+	}
+	return fmt.Errorf("%w (%w)", ErrNotTheController, err)
 }

@@ -45,7 +45,7 @@ func (a *Authority) NewToken(name string, valid time.Duration, by string) (strin
 	if live >= maxTokens {
 		return "", fmt.Errorf("cannot make a token: %d are waiting to be used; wait until some of them have expired", live)
 	}
-	t := newToken(a.Fingerprint())
+	t := newToken(tokenPrefix, a.Fingerprint())
 	next[hashOf(t.Secret())] = token{Name: name, Expires: now.Add(valid).UTC(), By: by}
 	dropExpired(next, now)
 	if err := writeJSON(a.path(tokensFile), next); err != nil {

@@ -11,13 +11,15 @@ import (
 	"strings"
 )
 
-// A token in print: the prefix, then in base32 (lower case, so a double click marks it as one word) the secret, the fingerprint, and the
-// begin of the SHA-256 of both. 55 bytes make 88 characters without a bit to spare, so each token is written in one way only.
+// A token in print: the prefix of its kind, then in base32 (lower case, so a double click marks it as one word) the secret, the
+// fingerprint, and the begin of the SHA-256 of the prefix and both. 55 bytes make 88 characters without a bit to spare, so each token is
+// written in one way only.
 const (
-	tokenPrefix = "zeekrec1"
-	secretSize  = 20 // bytes
-	sumSize     = 3
-	tokenSize   = secretSize + sha256.Size + sumSize
+	tokenPrefix    = "zeekrec1"
+	apiTokenPrefix = "zeekrecapi1"
+	secretSize     = 20 // bytes
+	sumSize        = 3
+	tokenSize      = secretSize + sha256.Size + sumSize
 )
 
 var tokenText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
@@ -25,35 +27,49 @@ var tokenText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPaddi
 // ErrNoToken says that a text is no token, or that some of it was lost or changed on the way.
 var ErrNoToken = errors.New("that is no token of zeekrec: copy all of it, it begins with " + tokenPrefix + " and has 96 characters")
 
-// Token is what lets one agent join. It shows itself in no output and no log; Reveal and Secret are the only ways to its secret.
+// ErrNoAPIToken says the same of a token for the API.
+var ErrNoAPIToken = errors.New("that is no token for the API of zeekrec: copy all of it, it begins with " + apiTokenPrefix + " and has 99 characters")
+
+// Token is what lets one agent join, or somebody ask the API: which of them is told by its prefix, and none is good for the other. It shows
+// itself in no output and no log; Reveal and Secret are the only ways to its secret.
 type Token struct {
+	prefix string
 	// A pointer, so that it does not even show as part of something that is printed by reflection.
 	secret *[secretSize]byte
-	// Fingerprint is the SHA-256 of the certificate of the controller's authority, for JoinTLS.
+	// Fingerprint is the SHA-256 of the certificate of the controller's authority, for JoinTLS and APITLS.
 	Fingerprint [sha256.Size]byte
 }
 
 // newToken makes a token from fresh random numbers.
-func newToken(fingerprint [sha256.Size]byte) Token {
-	t := Token{secret: new([secretSize]byte), Fingerprint: fingerprint}
+func newToken(prefix string, fingerprint [sha256.Size]byte) Token {
+	t := Token{prefix: prefix, secret: new([secretSize]byte), Fingerprint: fingerprint}
 	_, _ = rand.Read(t.secret[:]) // never fails, crypto/rand says: the process would end first
 	return t
 }
 
-// ParseToken reads a token in print. Space around it does not matter. Its one error is ErrNoToken: nothing of the text is in it, for
-// the text may be a secret.
-func ParseToken(s string) (Token, error) {
-	body, ok := strings.CutPrefix(strings.TrimSpace(s), tokenPrefix)
+// NewAPIToken makes a token for the API of the server whose authority has the fingerprint. Nothing of it is kept here.
+func NewAPIToken(fingerprint [32]byte) Token { return newToken(apiTokenPrefix, fingerprint) }
+
+// ParseToken reads a token in print that lets an agent join. Space around it does not matter. Its one error is ErrNoToken: nothing of the
+// text is in it, for the text may be a secret.
+func ParseToken(s string) (Token, error) { return parseToken(s, tokenPrefix, ErrNoToken) }
+
+// ParseAPIToken reads a token in print for the API. Space around it does not matter. Its one error is ErrNoAPIToken: nothing of the text
+// is in it.
+func ParseAPIToken(s string) (Token, error) { return parseToken(s, apiTokenPrefix, ErrNoAPIToken) }
+
+func parseToken(s, prefix string, none error) (Token, error) {
+	body, ok := strings.CutPrefix(strings.TrimSpace(s), prefix)
 	if !ok || len(body) != tokenText.EncodedLen(tokenSize) {
-		return Token{}, ErrNoToken
+		return Token{}, none
 	}
 	b, err := tokenText.DecodeString(body)
 	if err != nil || len(b) != tokenSize {
-		return Token{}, ErrNoToken
+		return Token{}, none
 	}
-	t := Token{secret: (*[secretSize]byte)(b), Fingerprint: [sha256.Size]byte(b[secretSize:])}
-	if t.Reveal() != tokenPrefix+body { // the checksum, and what the decoder is lenient about
-		return Token{}, ErrNoToken
+	t := Token{prefix: prefix, secret: (*[secretSize]byte)(b), Fingerprint: [sha256.Size]byte(b[secretSize:])}
+	if t.Reveal() != prefix+body { // the checksum, and what the decoder is lenient about
+		return Token{}, none
 	}
 	return t, nil
 }
@@ -64,11 +80,11 @@ func (t Token) Reveal() string {
 		return ""
 	}
 	b := slices.Concat(t.secret[:], t.Fingerprint[:])
-	sum := sha256.Sum256(append([]byte(tokenPrefix), b...))
-	return tokenPrefix + tokenText.EncodeToString(append(b, sum[:sumSize]...))
+	sum := sha256.Sum256(append([]byte(t.prefix), b...))
+	return t.prefix + tokenText.EncodeToString(append(b, sum[:sumSize]...))
 }
 
-// Secret is what Enrol asks for. The zero Token has none.
+// Secret is what Enrol asks for, and what a hash of a token for the API is made of. The zero Token has none.
 func (t Token) Secret() string {
 	if t.secret == nil {
 		return ""

@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 			state := filepath.Join(e.WorkDir, "state")
 			e.Vars = append(e.Vars,
 				"ZEEK="+zeek, "ZEEKREC_ZEEK="+zeek, "ZEEKREC_STATE_DIR="+state, "ZEEKREC_ARCHIVE_DIR="+filepath.Join(e.WorkDir, "archive"), "ZEEKREC_NAME=agent-a", "ZEEKREC_SETTINGS=",
-				"PORTS="+strconv.Itoa(base), "METRICS="+strconv.Itoa(base+30), "BROKER="+strconv.Itoa(base+60), "CONTROLLER="+strconv.Itoa(base+90), "NO_COLOR=1",
+				"PORTS="+strconv.Itoa(base), "METRICS="+strconv.Itoa(base+30), "BROKER="+strconv.Itoa(base+60), "CONTROLLER="+strconv.Itoa(base+90), "SERVE="+strconv.Itoa(base+91), "NO_COLOR=1",
 				"GORACE=atexit_sleep_ms=0", // else every command takes a second more under -race
 			)
 			e.Defer(func() { scriptEnd(t, e.WorkDir) })
@@ -85,7 +85,7 @@ func scriptPorts(t *testing.T) int {
 	for range 100 {
 		base := 20000 + (os.Getpid()%50)*200 + int(scriptPortsTaken.Add(1))*100%10000
 		free := true
-		for _, p := range []int{0, 1, 2, 3, 30, 31, 32, 33, 34, 35, 60, 61, 90} {
+		for _, p := range []int{0, 1, 2, 3, 30, 31, 32, 33, 34, 35, 60, 61, 90, 91} {
 			l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(base+p))
 			if free = err == nil; !free {
 				break
@@ -150,7 +150,7 @@ func scriptOutput(ts *testscript.TestScript, args ...string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{
-		"HOME", "PATH", "TMPDIR", "WORK", "ZEEK", "ZEEKREC_ZEEK", "ZEEKREC_STATE_DIR", "ZEEKREC_ARCHIVE_DIR", "ZEEKREC_NAME", "ZEEKREC_SETTINGS", "NO_COLOR", "GOCOVERDIR", "GORACE",
+		"HOME", "PATH", "TMPDIR", "WORK", "ZEEK", "ZEEKREC_SERVER", "ZEEKREC_TOKEN_FILE", "ZEEKREC_ZEEK", "ZEEKREC_STATE_DIR", "ZEEKREC_ARCHIVE_DIR", "ZEEKREC_NAME", "ZEEKREC_SETTINGS", "NO_COLOR", "GOCOVERDIR", "GORACE",
 	} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
