@@ -18,11 +18,20 @@ type Compiled struct {
 	Assignment Assignment
 	// Diagnostics that only show once all clusters and the facts are seen together.
 	Diagnostics []Diagnostic
+
+	// said are the diagnostics of each cluster by itself, by name.
+	said map[string][]Diagnostic
 }
 
 // Compile turns clusters (all of one source, each free of errors) into resources. It is pure: facts are
 // what is known of the hosts, prev what was assigned before, now only dates what is gone.
 func Compile(clusters []*Cluster, facts Facts, prev Assignment, now time.Time) Compiled {
+	return Recompile(clusters, facts, prev, now, Compiled{}, func(*Cluster) bool { return false })
+}
+
+// Recompile is Compile, and takes from before what was compiled then of clusters for which same says that they, and the facts about
+// their instances and keys, are what they were. What is assigned is looked at here. Resources may be shared with before.
+func Recompile(clusters []*Cluster, facts Facts, prev Assignment, now time.Time, before Compiled, same func(*Cluster) bool) Compiled {
 	clusters = slices.Clone(clusters)
 	slices.SortFunc(clusters, func(a, b *Cluster) int { return strings.Compare(a.Name, b.Name) })
 
@@ -31,11 +40,24 @@ func Compile(clusters []*Cluster, facts Facts, prev Assignment, now time.Time) C
 	k.next = next
 	k.diags = diags
 
-	out := Compiled{Resources: make(map[string][]Resource, len(clusters))}
+	out := Compiled{Resources: make(map[string][]Resource, len(clusters)), said: make(map[string][]Diagnostic, len(clusters))}
+	moved := map[string]bool{}
+	if before.said != nil {
+		moved = next.differs(before.Assignment)
+	}
 	for _, c := range clusters {
-		before := len(k.diags)
+		if said, was := before.said[c.Name]; was && same(c) && !moved[c.Name] && k.reachedAsBefore(c, before.Assignment.Addresses) {
+			out.said[c.Name] = said
+			k.diags = append(k.diags, said...)
+			if rs, ok := before.Resources[c.Name]; ok {
+				out.Resources[c.Name] = rs
+			}
+			continue
+		}
+		first := len(k.diags)
 		rs := k.cluster(c)
-		if !HasErrors(k.diags[before:]) {
+		out.said[c.Name] = slices.Clone(k.diags[first:])
+		if !HasErrors(k.diags[first:]) {
 			out.Resources[c.Name] = rs
 		}
 	}
@@ -43,6 +65,20 @@ func Compile(clusters []*Cluster, facts Facts, prev Assignment, now time.Time) C
 	out.Assignment, out.Diagnostics = k.next, k.diags
 	SortDiagnostics(out.Diagnostics)
 	return out
+}
+
+// reachedAsBefore reports whether the addresses of a cluster's instances are what they were.
+func (k *compiler) reachedAsBefore(c *Cluster, before map[string]string) bool {
+	if !c.severalInstances() {
+		return true
+	}
+	for _, i := range c.UsedInstances() {
+		// One that the file states is the cluster's own, and none of those that stick.
+		if now := k.address(c, i); k.addresses[i] == now && before[i] != now {
+			return false
+		}
+	}
+	return true
 }
 
 // compiler holds what is the same for all clusters of one Compile.

@@ -37,6 +37,8 @@ type names struct {
 	since map[string]time.Time
 	// withheld are clusters, by name, of whose target nothing is rolled out yet.
 	withheld map[string]bool
+	// alike is the newest answer to each question, by NamesKey, of any instance.
+	alike map[string]desired.ZeekNames
 	// settled is what a cluster was compiled as when its names were asked for last.
 	settled map[string]string
 }
@@ -44,7 +46,7 @@ type names struct {
 func newNames() names {
 	return names{
 		known: map[string]map[string]desired.ZeekNames{}, failed: map[string]time.Time{}, asking: map[string]bool{},
-		since: map[string]time.Time{}, withheld: map[string]bool{}, settled: map[string]string{},
+		since: map[string]time.Time{}, withheld: map[string]bool{}, settled: map[string]string{}, alike: map[string]desired.ZeekNames{},
 	}
 }
 
@@ -114,7 +116,7 @@ func (e *Engine) learnedNames(ctx context.Context, facts desired.Facts, rs []des
 			within, cancel := context.WithTimeoutCause(ctx, e.timings.Check, fmt.Errorf("no answer within %s", e.timings.Check))
 			defer cancel()
 			n, err := e.askNames(within, r, tree)
-			e.later(ctx, func() { e.heardNames(r.Instance, key, n, err) })
+			e.later(ctx, func() { e.heardNames(&r, key, n, err) })
 		}()
 	}
 	return all
@@ -130,7 +132,10 @@ func (e *Engine) askNames(ctx context.Context, r desired.Resource, tree desired.
 }
 
 // heardNames takes an answer, in the loop.
-func (e *Engine) heardNames(instance, key string, n desired.ZeekNames, err error) {
+func (e *Engine) heardNames(r *desired.Resource, key string, n desired.ZeekNames, err error) {
+	instance := r.Instance
+	e.attention.touch(r.Cluster)
+	e.hostsChanged()
 	id := instance + "\x00" + key
 	delete(e.names.asking, id)
 	defer e.names.heard()
@@ -142,7 +147,17 @@ func (e *Engine) heardNames(instance, key string, n desired.ZeekNames, err error
 	if e.names.known[instance] == nil {
 		e.names.known[instance] = map[string]desired.ZeekNames{}
 	}
-	e.names.known[instance][key] = n
+	e.names.known[instance][key] = e.names.shared(key, n)
+}
+
+// shared is the same as n, in the memory of what another instance has answered to the question of this key: they are many, and mostly
+// alike.
+func (n *names) shared(key string, answer desired.ZeekNames) desired.ZeekNames {
+	if old, ok := n.alike[key]; ok && old.Err == answer.Err && maps.Equal(old.Kinds, answer.Kinds) {
+		return old
+	}
+	n.alike[key] = answer
+	return answer
 }
 
 // postpone takes those of the good clusters back that have options of whose names it is not known yet what they are.
@@ -203,6 +218,14 @@ func (e *Engine) forgetNames(facts desired.Facts) {
 		}
 		maps.DeleteFunc(keys, func(key string, _ desired.ZeekNames) bool { return !used[inst+"\x00"+key] })
 	}
+	maps.DeleteFunc(e.names.alike, func(key string, _ desired.ZeekNames) bool {
+		for _, keys := range e.names.known {
+			if _, known := keys[key]; known {
+				return false
+			}
+		}
+		return true
+	})
 	maps.DeleteFunc(e.names.failed, func(id string, _ time.Time) bool {
 		inst, key, _ := strings.Cut(id, "\x00")
 		_, known := e.names.known[inst][key]
@@ -220,11 +243,11 @@ func (e *Engine) treeOf(cluster string) desired.Tree {
 
 // settledNames asks for the names of a cluster that runs as it should, for the plans to come.
 func (e *Engine) settledNames(ctx context.Context, name string, want []desired.Resource, now time.Time) {
-	if e.draining || e.cfg.HoldsOnly || e.names.settled[name] == e.compiledAs {
+	if e.draining || e.cfg.HoldsOnly || e.names.settled[name] == e.compiledAs[name] {
 		return
 	}
 	if e.learnedNames(ctx, e.facts(), want, e.treeOf(name), now) {
-		e.names.settled[name] = e.compiledAs
+		e.names.settled[name] = e.compiledAs[name]
 	}
 }
 
