@@ -19,8 +19,8 @@ type generation struct {
 	ClientSecret string    `json:"client_secret"`
 }
 
-// encode makes a file's content.
-func encode(pairs []Pair) ([]byte, error) {
+// Encode makes a file's content of generations, which is also how they travel to who needs them: it has the secrets.
+func Encode(pairs []Pair) ([]byte, error) {
 	gs := make([]generation, 0, len(pairs))
 	for _, p := range pairs {
 		gs = append(gs, generation{p.ID, p.Created, p.ServerPublic, p.ServerSecret.Reveal(), p.ClientPublic, p.ClientSecret.Reveal()})
@@ -35,9 +35,9 @@ func encode(pairs []Pair) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// decode reads a file's content. A file is good as a whole, or not at all. What it says about a bad one holds
+// Decode reads what Encode made. It is good as a whole, or not at all. What it says about a bad one holds
 // nothing of its content.
-func decode(b []byte) ([]Pair, error) {
+func Decode(b []byte) ([]Pair, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	var gs []generation

@@ -73,7 +73,7 @@ func (s *Store) List(cluster string) ([]Pair, error) {
 	if len(b) > maxFile {
 		return nil, &Damaged{path, errors.New("it is too large")}
 	}
-	pairs, err := decode(b)
+	pairs, err := Decode(b)
 	if err != nil {
 		return nil, &Damaged{path, err}
 	}
@@ -181,6 +181,13 @@ func (s *Store) Retire(cluster, keep string) error {
 	return s.write(cluster, pairs[i:i+1])
 }
 
+// Put replaces all keys of a cluster by those that another store has, the one to use first.
+func (s *Store) Put(cluster string, pairs []Pair) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write(cluster, pairs)
+}
+
 // write replaces a cluster's file. When it returns without an error, the new one is on disk for good.
 func (s *Store) write(cluster string, pairs []Pair) error {
 	if err := s.replace(cluster, pairs); err != nil {
@@ -194,7 +201,7 @@ func (s *Store) replace(cluster string, pairs []Pair) error {
 	if err != nil {
 		return err
 	}
-	b, err := encode(pairs)
+	b, err := Encode(pairs)
 	if err != nil {
 		return err
 	}

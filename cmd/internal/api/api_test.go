@@ -128,7 +128,7 @@ func (f *fakeNodes) Ask(ctx context.Context, cluster, node, what, id string) ([]
 	return []byte(`{"a":"` + what + " " + id + " of " + node + `"}`), nil
 }
 
-func (f *fakeNodes) Diag(key string, more map[string][]byte, _ time.Time, w io.Writer) error {
+func (f *fakeNodes) Diag(_ context.Context, key string, more map[string][]byte, _ time.Time, w io.Writer) error {
 	if strings.HasSuffix(key, "/broken") {
 		_, _ = io.WriteString(w, "half")
 		return errors.New("the disk is gone")

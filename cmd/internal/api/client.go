@@ -134,6 +134,11 @@ func (c *Client) History(ctx context.Context, cluster string, n int) ([]engine.R
 	return get[[]engine.Record](ctx, c, "history", url.Values{"cluster": {cluster}, "n": {strconv.Itoa(n)}})
 }
 
+// Agents of the fleet.
+func (c *Client) Agents(ctx context.Context) ([]Agent, error) {
+	return get[[]Agent](ctx, c, "agents", nil)
+}
+
 // Top is what the nodes use.
 func (c *Client) Top(ctx context.Context) ([]Usage, error) { return get[[]Usage](ctx, c, "top", nil) }
 

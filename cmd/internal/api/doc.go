@@ -8,6 +8,8 @@
 //	GET  /v1/messages/json                       the management API, a WebSocket; see package mgmt
 //	POST /v1/ask                                 an [Ask] in the body, a [NodeAnswer] of each node back
 //	POST /v1/sync /v1/confirm /v1/suspend /v1/resume /v1/stop /v1/start /v1/restart
+//	GET  /v1/agents, POST /v1/agent-token /v1/approve /v1/revoke
+//	                                             who is enrolled in a fleet
 //	POST /v1/rollback /v1/unpin /v1/retry /v1/rotate-keys
 //	                                             a [Request] in the body, a [Result] back
 //

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/zeekrec/zeekrec/reconciler/engine"
@@ -135,12 +136,12 @@ func (s *Server) diag(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), bundleTimeout)
 	defer cancel()
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bundleTimeout))
 	w.Header().Set("Content-Type", "application/gzip")
 	out := &flusher{w: w, c: http.NewResponseController(w)}
-	if err := s.Nodes.Diag(key, s.context(ctx), time.Now(), out); err != nil {
+	if err := s.Nodes.Diag(ctx, key, s.context(ctx), time.Now(), out); err != nil {
 		if !out.began {
 			fail(w, err)
 			return
@@ -149,8 +150,13 @@ func (s *Server) diag(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// BundleName is how the bundle of a node is called: the folder that all of it is in, and its file without the ending.
+func BundleName(node string) string { return "zeekrec-diag-" + strings.ReplaceAll(node, "/", "-") }
+
 // context is what a bundle has besides what the agent knows of the node.
 func (s *Server) context(ctx context.Context) map[string][]byte {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	files := map[string][]byte{"version.txt": []byte("zeekrec " + s.Version + "\n")}
 	put := func(name string, v any, err error) {
 		b, merr := json.MarshalIndent(v, "", "  ")

@@ -28,6 +28,8 @@ type Server struct {
 	History func(each func(engine.Record) error) error
 	Version string
 	Log     *slog.Logger
+	// Enrolment, where this is the controller of a fleet.
+	Enrolment Enrolment
 	// Management, where there is one, answers at ManagementPath, which is a WebSocket.
 	Management http.Handler
 }
@@ -99,6 +101,12 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 	get("plan", func(r *http.Request) (any, error) { return s.Engine.Plan(r.Context()) })
 	get("world", func(r *http.Request) (any, error) { return s.Engine.World(r.Context()) })
 	get("history", s.history)
+	get("agents", func(*http.Request) (any, error) {
+		if s.Enrolment == nil {
+			return nil, errNoFleet
+		}
+		return s.Enrolment.Agents(), nil
+	})
 	get("top", func(r *http.Request) (any, error) { return s.Nodes.Top(r.Context()) })
 	// What may go on for ever ends with ctx.
 	open := func(path string, f http.HandlerFunc) {
@@ -116,6 +124,7 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 	mux.HandleFunc("GET /v1/diag", s.diag)
 	mux.HandleFunc("POST /v1/ask", func(w http.ResponseWriter, r *http.Request) { answer(w, r, s.ask) })
 	s.commands(post)
+	s.enrolment(post)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, &Error{Text: "there is no " + r.Method + " " + r.URL.Path + "; this zeekrec is version " + s.Version, Code: CodeNotFound})
 	})
@@ -161,6 +170,27 @@ func (s *Server) commands(post func(string, func(context.Context, Request, strin
 		id, err := e.RotateKeys(ctx, r.Cluster, r.Reason, by, r.Force)
 		return Result{Keys: id}, err
 	})
+}
+
+// errNoFleet is the answer to questions about a fleet where there is none.
+var errNoFleet = &Error{Text: "this is controller and agent in one process (zeekrec run), which no agent joins; a fleet has a zeekrec controller", Code: CodeRefused}
+
+// enrolment are the commands about agents.
+func (s *Server) enrolment(post func(string, func(context.Context, Request, string) (Result, error))) {
+	of := func(f func(Enrolment, Request, string) (Result, error)) func(context.Context, Request, string) (Result, error) {
+		return func(_ context.Context, r Request, by string) (Result, error) {
+			if s.Enrolment == nil {
+				return Result{}, errNoFleet
+			}
+			return f(s.Enrolment, r, by)
+		}
+	}
+	post("agent-token", of(func(e Enrolment, r Request, by string) (Result, error) {
+		token, err := e.Token(r.Agent, r.Valid, by)
+		return Result{Token: token}, err
+	}))
+	post("approve", of(func(e Enrolment, r Request, by string) (Result, error) { return Result{}, e.Approve(r.Agent, by) }))
+	post("revoke", of(func(e Enrolment, r Request, by string) (Result, error) { return Result{}, e.Revoke(r.Agent, by) }))
 }
 
 func (s *Server) status(ctx context.Context) (*engine.Status, error) {

@@ -37,8 +37,8 @@ type Nodes interface {
 	// Ask asks a running node what is asked for in Ask.What, and returns its answer as JSON, or as an error why it does not
 	// answer; an *Error where no node of the cluster can be asked.
 	Ask(ctx context.Context, cluster, node, what, id string) ([]byte, error)
-	// Diag writes a tar.gz that also holds the files of more.
-	Diag(key string, more map[string][]byte, at time.Time, w io.Writer) error
+	// Diag writes a tar.gz that also holds the files of more, and gives up when ctx ends.
+	Diag(ctx context.Context, key string, more map[string][]byte, at time.Time, w io.Writer) error
 }
 
 // LogOptions say what of a node's outputs is wanted.
@@ -52,6 +52,31 @@ type LogOptions struct {
 	Since time.Time
 	// Lines is how many of the last lines of each output to begin with; 0: all.
 	Lines int
+}
+
+// Agent is a host that is, was, or wants to be enrolled. Its JSON form is that of zeekrec agents --json.
+type Agent struct {
+	Name string `json:"name"`
+	// State is pending, approved or revoked.
+	State string    `json:"state"`
+	Since time.Time `json:"since"`
+	// By is who decided it.
+	By        string    `json:"by,omitempty"`
+	Connected bool      `json:"connected"`
+	Heard     time.Time `json:"last_report,omitzero"`
+	// Key is the fingerprint of the key that it has, to be compared before it is approved.
+	Key string `json:"key"`
+	// Expires is when its certificate ends, unless it is renewed, which it is in time while it is connected.
+	Expires time.Time `json:"certificate_expires,omitzero"`
+}
+
+// Enrolment decides which hosts are a fleet's.
+type Enrolment interface {
+	Agents() []Agent
+	// Token makes a token with which one host can join within the time: under a name, or under any, and then it has to be approved.
+	Token(name string, valid time.Duration, by string) (string, error)
+	Approve(name, by string) error
+	Revoke(name, by string) error
 }
 
 // Usage is what one node uses. Its JSON form is that of zeekrec top --json.
@@ -85,6 +110,10 @@ type Request struct {
 	Outdated bool     `json:"outdated,omitempty"`
 	Force    bool     `json:"force,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
+	// Agent is the name of one.
+	Agent string `json:"agent,omitempty"`
+	// Valid is for how long a token is.
+	Valid time.Duration `json:"valid,omitempty"`
 	// Until is when a suspension or a hold ends by itself; zero: it does not.
 	Until time.Time `json:"until,omitzero"`
 }
@@ -95,6 +124,8 @@ type Result struct {
 	Resources []string `json:"resources,omitempty"`
 	// Keys is the id of the keys that a rotation leads to.
 	Keys string `json:"keys,omitempty"`
+	// Token with which an agent can join.
+	Token string `json:"token,omitempty"`
 	// At is the time of the server when it took the request.
 	At time.Time `json:"at"`
 }

@@ -16,6 +16,7 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
@@ -37,7 +38,9 @@ type host struct {
 func (h *host) Report() observed.Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.report
+	r := h.report
+	r.At, r.Host.Zeek = time.Unix(1, 0), map[string]observed.Zeek{"": {}}
+	return r
 }
 func (h *host) Changes() <-chan struct{} { return h.changes }
 func (h *host) Do(_ context.Context, o desired.Order) error {
@@ -76,14 +79,16 @@ func (h *host) Names(context.Context, desired.Resource) (desired.ZeekNames, erro
 // bench is a NATS server with a fleet and agents.
 type bench struct {
 	t     *testing.T
+	s     *natsserver.Server
 	url   string
 	epoch uint64
+	keys  *keys.Store // of the controller
 	fleet *Fleet
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
+	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, Users: users("a", "b", "agent-a.example.org")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,16 +97,41 @@ func newBench(t *testing.T) *bench {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server does not come up")
 	}
-	b := &bench{t: t, url: s.ClientURL(), epoch: 1}
-	if b.fleet, err = NewFleet(b.connect(), func() uint64 { return b.epoch }, slog.New(slog.DiscardHandler)); err != nil {
+	b := &bench{t: t, s: s, url: s.ClientURL(), epoch: 1, keys: keys.Open(t.TempDir())}
+	if b.fleet, err = NewFleet(b.controller(), FleetConfig{Epoch: func() uint64 { return b.epoch }, Keys: b.keys, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-func (b *bench) connect() *nats.Conn {
+// users of a server: a controller, agents, and one that wants to become one, each with no more than it needs.
+func users(instances ...string) []*natsserver.User {
+	may := func(user string, publish, subscribe []string) *natsserver.User {
+		return &natsserver.User{Username: user, Password: "x", Permissions: &natsserver.Permissions{
+			Publish: &natsserver.SubjectPermission{Allow: publish}, Subscribe: &natsserver.SubjectPermission{Allow: subscribe},
+			Response: &natsserver.ResponsePermission{MaxMsgs: 1, Expires: ReplyWithin},
+		}}
+	}
+	p, s := ControllerSubjects()
+	out := []*natsserver.User{may("controller", p, s)}
+	for _, i := range instances {
+		p, s = AgentSubjects(i)
+		out = append(out, may("agent "+i, p, s))
+	}
+	p, s = EnrolSubjects("x1")
+	return append(out, may("enrol", p, s))
+}
+
+func (b *bench) controller() *nats.Conn { return b.connect("controller") }
+
+// as connects as the agent of an instance.
+func (b *bench) as(instance string) *nats.Conn {
+	return b.connect("agent "+instance, nats.CustomInboxPrefix(InboxPrefix(instance)))
+}
+
+func (b *bench) connect(user string, more ...nats.Option) *nats.Conn {
 	b.t.Helper()
-	c, err := nats.Connect(b.url)
+	c, err := nats.Connect(b.url, append(more, nats.UserInfo(user, "x"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -112,12 +142,17 @@ func (b *bench) connect() *nats.Conn {
 // agent serves a host from a folder; the second result ends that.
 func (b *bench) agent(instance, dir, boot string) (*host, func()) {
 	b.t.Helper()
+	return b.agentWith(instance, dir, boot, nil)
+}
+
+func (b *bench) agentWith(instance, dir, boot string, nodes Local) (*host, func()) {
+	b.t.Helper()
 	h := &host{instance: instance, changes: make(chan struct{}, 1), trees: map[string]desired.Tree{}, report: observed.Report{Instance: instance}}
 	ctx, cancel := context.WithCancel(b.t.Context())
 	done := make(chan error, 1)
-	conn := b.connect()
+	conn := b.as(instance)
 	go func() {
-		done <- Serve(ctx, conn, Config{Instance: instance, Agent: h, Dir: dir, Boot: boot, Log: slog.New(slog.DiscardHandler)})
+		done <- Serve(ctx, conn, Config{Instance: instance, Agent: h, Nodes: nodes, Keys: keys.Open(dir), Dir: dir, Boot: boot, Log: slog.New(slog.DiscardHandler)})
 	}()
 	stop := sync.OnceFunc(func() {
 		cancel()
@@ -167,7 +202,7 @@ func TestReports(t *testing.T) {
 		t.Errorf("a report that has just arrived is of %s", at)
 	}
 	// A controller that comes later hears of it, too.
-	other, err := NewFleet(b.connect(), func() uint64 { return 1 }, slog.New(slog.DiscardHandler))
+	other, err := NewFleet(b.controller(), FleetConfig{Epoch: func() uint64 { return 1 }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +297,7 @@ func TestEpoch(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "epoch"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Serve(t.Context(), b.connect(), Config{Instance: "b", Dir: dir}); err == nil {
+	if err := Serve(t.Context(), b.as("b"), Config{Instance: "b", Dir: dir}); err == nil {
 		t.Error("it obeys anybody, not knowing who led")
 	}
 }
@@ -297,9 +332,9 @@ func TestFiles(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	seen := map[string]string{}
-	for _, n := range []string{"a.b", "a%2Eb", "a_b", "*", ">", "a b", "agent-ä"} {
+	for _, n := range []string{"a.b", "a%2Eb", "a_b", "*", ">", "a b", "agent-ä", "_all", "enrol_x", "a\r\nPUB b"} {
 		x := token(n)
-		if strings.ContainsAny(x, ".*> ") || seen[x] != "" || x == everybody {
+		if strings.ContainsAny(x, ".*>_ \r\n") || seen[x] != "" || x == everybody {
 			t.Errorf("%q becomes %q, as %q does", n, x, seen[x])
 		}
 		seen[x] = n

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 )
@@ -21,13 +22,24 @@ import (
 type Fleet struct {
 	conn  *nats.Conn
 	codec *codec
-	epoch func() uint64
+	cfg   FleetConfig
 	log   *slog.Logger
 	sub   *nats.Subscription
 
 	changed chan struct{}
 	mu      sync.Mutex
 	agents  map[string]*seat // by token
+}
+
+// FleetConfig of a controller's end.
+type FleetConfig struct {
+	// Epoch is of the controller that leads, as long as it does.
+	Epoch func() uint64
+	// Keys of clusters that encrypt: agents get those of the clusters that they have resources of. nil: there are none.
+	Keys interface {
+		List(cluster string) ([]keys.Pair, error)
+	}
+	Log *slog.Logger
 }
 
 // seat is what is known of one agent.
@@ -37,15 +49,17 @@ type seat struct {
 	report observed.Report // At is when it, or the last beat, arrived
 	whole  bool            // report is the one that number names
 	asked  time.Time       // when it was last asked for a whole one
+	// keys are the ids of those that it has been given in this life, by cluster.
+	keys map[string]string
 }
 
-// NewFleet listens to agents. epoch is of the controller that leads, as long as it does.
-func NewFleet(conn *nats.Conn, epoch func() uint64, log *slog.Logger) (*Fleet, error) {
+// NewFleet listens to agents.
+func NewFleet(conn *nats.Conn, cfg FleetConfig) (*Fleet, error) {
 	c, err := newCodec()
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen to agents: %w", err)
 	}
-	f := &Fleet{conn: conn, codec: c, epoch: epoch, log: log, changed: make(chan struct{}, 1), agents: map[string]*seat{}}
+	f := &Fleet{conn: conn, codec: c, cfg: cfg, log: cfg.Log, changed: make(chan struct{}, 1), agents: map[string]*seat{}}
 	if f.sub, err = conn.Subscribe(reportSubject+"*", f.hear); err != nil {
 		return nil, fmt.Errorf("cannot listen to agents: %w", err)
 	}
@@ -101,6 +115,9 @@ func (s *seat) take(n *notice, now time.Time) (news, ask bool) {
 		return false, false
 	}
 	if n.Report != nil {
+		if n.Boot != s.boot {
+			s.keys = nil
+		}
 		s.boot, s.number, s.report, s.whole = n.Boot, n.Number, *n.Report, true
 		s.report.At = now
 		return true, false
@@ -144,6 +161,9 @@ func (f *Fleet) Do(ctx context.Context, instance string, o desired.Order) error 
 		}
 		o.Deadline = time.Time{}
 	}
+	if err := f.bringKeys(ctx, instance, o.Resource); err != nil {
+		return err
+	}
 	return f.ask(ctx, instance, methodDo, left, o, nil)
 }
 
@@ -160,6 +180,9 @@ func (f *Fleet) Loads(ctx context.Context, instance string, rs []desired.Resourc
 
 // Check asks for what would keep resources from running there.
 func (f *Fleet) Check(ctx context.Context, instance string, rs []desired.Resource) (ps []observed.Problem, err error) {
+	if err := f.bringKeys(ctx, instance, rs...); err != nil {
+		return nil, err
+	}
 	err = f.ask(ctx, instance, methodCheck, 0, rs, &ps)
 	return ps, err
 }
@@ -216,14 +239,14 @@ func (f *Fleet) ask(ctx context.Context, instance string, m method, left time.Du
 	if err != nil {
 		return fmt.Errorf("cannot ask %s: %w", instance, err)
 	}
-	b, err = json.Marshal(call{Method: m, Epoch: f.epoch(), Left: left, Body: b})
+	b, err = json.Marshal(call{Method: m, Epoch: f.cfg.Epoch(), Left: left, Body: b})
 	if err != nil {
 		return fmt.Errorf("cannot ask %s: %w", instance, err)
 	}
 	msg, err := f.conn.RequestWithContext(ctx, askSubject+token(instance), b)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("cannot reach %s: no agent of that name is connected", instance)
+		return &Unreachable{instance}
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s does not answer: %w", instance, context.Cause(ctx))
 	case err != nil:

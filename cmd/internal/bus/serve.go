@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,12 +17,11 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/nats-io/nats.go"
 
+	"github.com/zeekrec/zeekrec/actuators/keys"
+	"github.com/zeekrec/zeekrec/cmd/internal/api"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 )
-
-// everybody is the token that asks all agents for a report. No instance has it.
-const everybody = "_all"
 
 // callsAtOnce bounds what an agent works on for controllers; more are told to come again.
 const callsAtOnce = 64
@@ -39,10 +39,24 @@ type Agent interface {
 	Names(ctx context.Context, r desired.Resource) (desired.ZeekNames, error)
 }
 
+// Local is what can be had of the nodes of one host beyond what is reported of them, as api.Nodes has it; *local.Nodes is one.
+type Local interface {
+	Logs(ctx context.Context, key string, o api.LogOptions, w io.Writer) error
+	Top(ctx context.Context) ([]api.Usage, error)
+	Ask(ctx context.Context, cluster, node, what, id string) ([]byte, error)
+	Diag(ctx context.Context, key string, more map[string][]byte, at time.Time, w io.Writer) error
+}
+
 // Config of an agent's end.
 type Config struct {
 	Instance string
 	Agent    Agent
+	// Keys is where the keys of clusters that encrypt are kept; nil: no such cluster can run here.
+	Keys interface {
+		Put(cluster string, pairs []keys.Pair) error
+	}
+	// Nodes answers what a person asks of nodes; nil: nobody does.
+	Nodes Local
 	// Dir is where the highest epoch and pieces of files are kept.
 	Dir string
 	// Boot names this life of the agent; no other has it.
@@ -53,22 +67,34 @@ type Config struct {
 // server is an agent's end.
 type server struct {
 	Config
-	conn  *nats.Conn
-	codec *codec
-	files *store
-	calls chan struct{}
+	conn    *nats.Conn
+	codec   *codec
+	files   *store
+	calls   chan struct{}
+	streams *streams
 
 	mu    sync.Mutex
 	epoch uint64
 }
 
-// Serve publishes an agent's reports and answers what controllers ask, until ctx ends. The connection may come and go meanwhile.
+// Serve publishes an agent's reports and answers what controllers ask, until ctx ends. The connection may come and go meanwhile; it
+// has to have been made with nats.CustomInboxPrefix(InboxPrefix(cfg.Instance)). When Serve returns, no stream goes on.
 func Serve(ctx context.Context, conn *nats.Conn, cfg Config) error {
+	if want := InboxPrefix(cfg.Instance); conn.Opts.InboxPrefix != want {
+		return fmt.Errorf("cannot serve: the connection's inbox is at %q, where no controller answers %s; connect with nats.CustomInboxPrefix(%q)", conn.Opts.InboxPrefix, cfg.Instance, want)
+	}
 	c, err := newCodec()
 	if err != nil {
 		return fmt.Errorf("cannot serve: %w", err)
 	}
-	s := &server{Config: cfg, conn: conn, codec: c, files: &store{dir: filepath.Join(cfg.Dir, "pieces")}, calls: make(chan struct{}, callsAtOnce)}
+	s := newServer(cfg, c, func(ctx context.Context, subject string, data []byte) ([]byte, error) {
+		m, err := conn.RequestWithContext(ctx, subject, data)
+		if err != nil {
+			return nil, err
+		}
+		return m.Data, nil
+	})
+	s.conn = conn
 	if s.epoch, err = readEpoch(s.epochFile()); err != nil {
 		return err
 	}
@@ -80,15 +106,24 @@ func Serve(ctx context.Context, conn *nats.Conn, cfg Config) error {
 		}
 	}
 	me := token(cfg.Instance)
+	ending := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ending))
+	defer context.AfterFunc(ending, func() { cancel(errAgentEnds) })()
 	var subs []*nats.Subscription
 	defer func() {
+		cancel(errAgentEnds)
+		s.streams.close()
 		for _, x := range subs {
 			_ = x.Unsubscribe()
+		}
+		if conn.IsConnected() {
+			_ = conn.FlushTimeout(time.Second) // else controllers wait for answers for a moment longer
 		}
 	}()
 	for subject, f := range map[string]nats.MsgHandler{
 		wantSubject + me: want, wantSubject + everybody: want,
-		askSubject + me: func(m *nats.Msg) { s.called(ctx, m) },
+		askSubject + me:    func(m *nats.Msg) { s.called(ctx, m) },
+		cancelSubject + me: func(m *nats.Msg) { s.streams.cancel(string(m.Data)) },
 	} {
 		x, err := conn.Subscribe(subject, f)
 		if err != nil {
@@ -96,7 +131,23 @@ func Serve(ctx context.Context, conn *nats.Conn, cfg Config) error {
 		}
 		subs = append(subs, x)
 	}
+	// What was said while the connection was away is lost.
+	changes := conn.StatusChanged(nats.CONNECTED)
+	defer conn.RemoveStatusListener(changes) // closes it
+	go func() {
+		for range changes {
+			want(nil)
+		}
+	}()
 	return s.publish(ctx, wanted)
+}
+
+// newServer is an agent's end without its subscriptions. request sends pieces of streams.
+func newServer(cfg Config, c *codec, request requestFunc) *server {
+	return &server{
+		Config: cfg, codec: c, files: &store{dir: filepath.Join(cfg.Dir, "pieces")}, calls: make(chan struct{}, callsAtOnce),
+		streams: newStreams(cfg.Instance, request),
+	}
 }
 
 // publish says what is new, and every Beat that nothing is.
@@ -106,8 +157,19 @@ func (s *server) publish(ctx context.Context, wanted <-chan struct{}) error {
 	number := uint64(0)
 	for whole := true; ; {
 		n := notice{Boot: s.Boot, Number: number}
+		r := s.Agent.Report()
+		if _, asked := r.Host.Zeek[""]; r.At.IsZero() || !asked {
+			// It does not know yet what runs and what its Zeek is: plans that rest on less would be made anew a moment later, at the cost of
+			// restarts.
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.Agent.Changes():
+			case <-beat.C:
+			}
+			continue
+		}
 		if whole {
-			r := s.Agent.Report()
 			number++
 			n.Number, n.Report = number, &r
 		}
@@ -150,6 +212,11 @@ func (s *server) answer(m *nats.Msg, a answer) {
 	if err == nil {
 		err = m.Respond(b)
 	}
+	if errors.Is(err, nats.ErrMaxPayload) {
+		if b, err = json.Marshal(answer{Error: fmt.Sprintf("its answer is too large: it has %d bytes", len(b))}); err == nil {
+			err = m.Respond(b)
+		}
+	}
 	if err != nil {
 		s.Log.Warn("Cannot answer", "error", err)
 	}
@@ -167,8 +234,12 @@ func (s *server) work(ctx context.Context, data []byte) answer {
 	if c.Left <= 0 {
 		return answerOf(nil, &observed.Refused{Why: "it came too late"})
 	}
+	whole := ctx // of what outlives the call
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Left, errors.New("whoever asks does not wait any longer"))
 	defer cancel()
+	if s.Nodes == nil && (c.Method == methodTop || c.Method == methodAsk || c.Method == methodStream) {
+		return answerOf(nil, errors.New("this agent tells no more of its nodes than it reports"))
+	}
 	switch c.Method {
 	case methodDo:
 		return with(c.Body, func(o desired.Order) (any, error) {
@@ -187,8 +258,17 @@ func (s *server) work(ctx context.Context, data []byte) answer {
 		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.Check(ctx, rs) })
 	case methodCheckUpdate:
 		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.CheckUpdate(ctx, rs) })
+	case methodKeys:
+		return with(c.Body, func(b keysBody) (any, error) { return nil, s.keep(b) })
 	case methodNames:
 		return with(c.Body, func(r desired.Resource) (any, error) { return s.Agent.Names(ctx, r) })
+	case methodTop:
+		us, err := s.Nodes.Top(ctx)
+		return answerOf(us, err)
+	case methodAsk:
+		return with(c.Body, func(q askBody) (any, error) { return s.asked(ctx, &q) })
+	case methodStream:
+		return with(c.Body, func(b streamBody) (any, error) { return nil, s.stream(whole, &b) })
 	}
 	return answerOf(nil, fmt.Errorf("this agent does not know how to %q: it is older than its controller", c.Method))
 }
@@ -199,6 +279,15 @@ func with[T any](body []byte, f func(T) (any, error)) answer {
 		return answerOf(nil, fmt.Errorf("cannot read what is asked: %w", err))
 	}
 	return answerOf(f(x))
+}
+
+// asked asks a node. Its answer may be larger than one message can be.
+func (s *server) asked(ctx context.Context, q *askBody) (askAnswer, error) {
+	v, err := s.Nodes.Ask(ctx, q.Cluster, q.Node, q.What, q.ID)
+	if err != nil || len(v) > askInline {
+		return askAnswer{Large: true}, err
+	}
+	return askAnswer{Value: v}, nil
 }
 
 // take puts files in their place where all of them are there.
@@ -212,6 +301,18 @@ func (s *server) take(ctx context.Context, l *filesBody) (filesAnswer, error) {
 	}
 	s.files.drop(l)
 	return filesAnswer{}, nil
+}
+
+// keep takes the keys of a cluster.
+func (s *server) keep(b keysBody) error {
+	if s.Keys == nil {
+		return errors.New("this agent keeps no keys")
+	}
+	pairs, err := keys.Decode(b.Keys)
+	if err != nil {
+		return fmt.Errorf("cannot use the keys of %s: %w", b.Cluster, err)
+	}
+	return s.Keys.Put(b.Cluster, pairs)
 }
 
 func (s *server) epochFile() string { return filepath.Join(s.Dir, "epoch") }

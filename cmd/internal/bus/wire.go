@@ -6,30 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/zeekrec/zeekrec/cmd/internal/api"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 )
 
 // Beat is how often an agent says that it is there when nothing changes.
 const Beat = 5 * time.Second
-
-// Subjects. An instance is one token of them: see token.
-const (
-	subjects      = "zr.v1."
-	reportSubject = subjects + "report." // + instance: reports and beats, from the agent
-	askSubject    = subjects + "ask."    // + instance: requests, to the agent
-	wantSubject   = subjects + "want."   // + instance: a report is wanted, to the agent
-)
-
-// token is an instance's name as one token of a subject: names may have dots, as hosts' names do, and NATS splits at those.
-func token(instance string) string {
-	return strings.NewReplacer("%", "%25", ".", "%2E", "*", "%2A", ">", "%3E", " ", "%20").Replace(instance)
-}
 
 // method says what is asked.
 type method string
@@ -43,6 +30,10 @@ const (
 	methodCheck       method = "check"
 	methodCheckUpdate method = "check-update"
 	methodNames       method = "names"
+	methodKeys        method = "keys"
+	methodTop         method = "top"
+	methodAsk         method = "ask"
+	methodStream      method = "stream"
 )
 
 // call is a request. Epoch is of the controller that asks, Left what the caller still waits.
@@ -53,10 +44,11 @@ type call struct {
 	Body   json.RawMessage `json:"body"`
 }
 
-// answer to a call. Refused marks an *observed.Refused.
+// answer to a call. Refused marks an *observed.Refused, Code an *api.Error.
 type answer struct {
 	Error   string          `json:"error,omitempty"`
 	Refused bool            `json:"refused,omitempty"`
+	Code    string          `json:"code,omitempty"`
 	Body    json.RawMessage `json:"body,omitempty"`
 }
 
@@ -64,15 +56,34 @@ func (a *answer) err(instance string) error {
 	switch {
 	case a.Refused:
 		return &observed.Refused{Why: a.Error}
+	case a.Code != "":
+		return &api.Error{Text: a.Error, Code: a.Code}
 	case a.Error != "":
-		return fmt.Errorf("%s: %w", instance, errors.New(a.Error))
+		return &said{instance, a.Error}
 	}
 	return nil
+}
+
+// said is an error that an agent answers with.
+type said struct{ instance, text string }
+
+// Error is what it said, and who did.
+func (s *said) Error() string { return s.instance + ": " + s.text }
+
+// Unreachable says that no agent of an instance is connected.
+type Unreachable struct{ Instance string }
+
+// Error says so.
+func (u *Unreachable) Error() string {
+	return fmt.Sprintf("cannot reach %s: no agent of that name is connected", u.Instance)
 }
 
 func answerOf(body any, err error) answer {
 	if r, ok := errors.AsType[*observed.Refused](err); ok {
 		return answer{Error: r.Why, Refused: true}
+	}
+	if e, ok := errors.AsType[*api.Error](err); ok {
+		return answer{Error: e.Text, Code: e.Code}
 	}
 	if err != nil {
 		return answer{Error: err.Error()}
@@ -106,11 +117,27 @@ type (
 	filesAnswer struct {
 		Missing map[string]int64 `json:"missing,omitempty"`
 	}
+	// keysBody has all keys of a cluster, in the form of a store's file.
+	keysBody struct {
+		Cluster string `json:"cluster"`
+		Keys    []byte `json:"keys"`
+	}
 	chunkBody struct {
 		Blob   string `json:"blob"`
 		Size   int64  `json:"size"` // of the whole
 		Offset int64  `json:"offset"`
 		Data   []byte `json:"data"`
+	}
+	askBody struct {
+		Cluster string `json:"cluster"`
+		Node    string `json:"node"`
+		What    string `json:"what"`
+		ID      string `json:"id,omitempty"`
+	}
+	// askAnswer has the value, or says that it is too large for an answer: it can be had as a stream.
+	askAnswer struct {
+		Value []byte `json:"value,omitempty"`
+		Large bool   `json:"large,omitempty"`
 	}
 )
 
@@ -118,6 +145,8 @@ type (
 const (
 	maxReport = 64 << 20 // unpacked
 	chunkSize = 256 << 10
+	askInline = 256 << 10 // a value in an answer; larger ones are streams
+	maxValue  = 32 << 20
 )
 
 // notice is what an agent publishes: a whole report, or a beat that says which report still holds.

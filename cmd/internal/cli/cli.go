@@ -95,10 +95,10 @@ anything because a file could not be read.`,
 			root.AddCommand(c)
 		}
 	}
-	add("main", a.validateCommand(), a.planCommand(), a.runCommand(), a.applyCommand())
-	add("look", a.statusCommand(), a.historyCommand(), a.logsCommand(), a.topCommand(), a.netstatsCommand(), a.getIDValueCommand(), a.diagCommand())
+	add("main", a.validateCommand(), a.planCommand(), a.runCommand(), a.controllerCommand(), a.agentCommand(), a.applyCommand())
+	add("look", a.statusCommand(), a.historyCommand(), a.logsCommand(), a.topCommand(), a.netstatsCommand(), a.agentsCommand(), a.getIDValueCommand(), a.diagCommand())
 	add("act", a.syncCommand(), a.restartCommand(), a.stopCommand(), a.startCommand(), a.suspendCommand(), a.resumeCommand(),
-		a.rollbackCommand(), a.unpinCommand(), a.retryCommand(), a.keysCommand())
+		a.rollbackCommand(), a.unpinCommand(), a.retryCommand(), a.keysCommand(), a.approveCommand(), a.revokeCommand())
 	add("main", a.brokerCommand(), a.archiveCommand())
 	add("client", a.deployConfigCommand(), a.stageConfigCommand(), a.deployCommand(), a.getConfigCommand(), a.getNodesCommand(), a.getInstancesCommand(),
 		a.monitorCommand(), a.showSettingsCommand())

@@ -33,6 +33,7 @@ type hosted struct {
 	confirm bool // that the state folder may belong to another source than before
 	anyZeek bool // nothing is to be started: do without a Zeek
 	listens bool // for zeek-client, where that is set
+	fleet   bool // the agents are on other hosts
 	log     *slog.Logger
 }
 
@@ -54,6 +55,14 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	if told != nil {
 		cfg.News = told
 	}
+	var enrolment api.Enrolment
+	if h.fleet {
+		c, err := a.newFleet(h.log)
+		if err != nil {
+			return err
+		}
+		cfg.Instance, cfg.Fleet, enrolment = "", c.Open, c
+	}
 	m, err := local.Open(ctx, cfg)
 	if err != nil {
 		return err
@@ -68,7 +77,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 		return err
 	}
 	server := &api.Server{
-		Engine: m.Engine, Nodes: m.Nodes, Version: Version(), Log: h.log.With("part", "api"),
+		Engine: m.Engine, Nodes: m.Nodes, Enrolment: enrolment, Version: Version(), Log: h.log.With("part", "api"),
 		History: func(each func(engine.Record) error) error { return journal.History(a.settings.stateDir, each) },
 	}
 	controllers := a.controllers(m, server, h.source, h.log.With("part", "management"))

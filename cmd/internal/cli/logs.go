@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -125,7 +124,7 @@ environment variables are left out. Look through it before you send it away.`,
 				return a.diag(ctx, args[0], a.stdout)
 			}
 			if out == "" {
-				out = "zeekrec-diag-" + strings.ReplaceAll(args[0], "/", "-") + ".tar.gz"
+				out = api.BundleName(args[0]) + ".tar.gz"
 			}
 			// 0600: outputs and core dumps may hold what others are not to see.
 			f, err := renameio.NewPendingFile(out, renameio.WithPermissions(0o600))
@@ -159,5 +158,5 @@ func (a *app) diag(ctx context.Context, node string, w io.Writer) error {
 		return err
 	}
 	more := map[string][]byte{"version.txt": []byte("zeekrec " + Version() + ", which does not run now\n")}
-	return local.OfflineNodes(a.settings.stateDir).Diag(key, more, time.Now(), w)
+	return local.OfflineNodes(a.settings.stateDir).Diag(ctx, key, more, time.Now(), w)
 }

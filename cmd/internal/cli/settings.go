@@ -27,6 +27,7 @@ type settings struct {
 	logLevel   string
 
 	management management
+	fleet      fleetSettings
 	git        gitSettings
 	webhook    webhookSettings
 	hooks      string
@@ -42,6 +43,7 @@ const (
 // that confirms or forces something is none of them.
 func settable() []string {
 	return append(gitSettable(), "hooks", "state-dir", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
+		"listen", "tls-names", "tls-cert", "tls-key", "tls-ca",
 		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls")
 }
 

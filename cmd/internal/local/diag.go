@@ -3,6 +3,7 @@ package local
 import (
 	"archive/tar"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/zeekrec/zeekrec/cmd/internal/api"
 )
 
 // coreMost is the size up to which a core dump is put into a bundle.
@@ -19,8 +22,8 @@ const coreMost = 1 << 30
 
 // Diag writes a bundle for a bug report, as tar.gz: what the agent knows of the node, its outputs in full,
 // its core dump, and what the caller adds. Values of environment variables that a user set are hidden. A core dump of
-// a process that has the cluster's keys has them, too, and is left out.
-func (n *Nodes) Diag(key string, more map[string][]byte, at time.Time, w io.Writer) error {
+// a process that has the cluster's keys has them, too, and is left out. Nothing more is written when ctx has ended.
+func (n *Nodes) Diag(ctx context.Context, key string, more map[string][]byte, at time.Time, w io.Writer) error {
 	dir, err := n.dir(key)
 	if err != nil {
 		return err
@@ -38,8 +41,8 @@ func (n *Nodes) Diag(key string, more map[string][]byte, at time.Time, w io.Writ
 	delete(files, "stderr")
 	maps.Copy(files, more)
 
-	z := gzip.NewWriter(w)
-	b := &bundle{tar: tar.NewWriter(z), root: "zeekrec-diag-" + cluster + "-" + name, at: at}
+	z := gzip.NewWriter(&within{ctx, w})
+	b := &bundle{tar: tar.NewWriter(z), root: api.BundleName(key), at: at}
 	for _, f := range slices.Sorted(maps.Keys(files)) {
 		b.bytes(f, files[f])
 	}
@@ -138,6 +141,19 @@ func (b *bundle) file(root *os.Root, name string) {
 	if missing := info.Size() - done; missing > 0 {
 		_, b.err = io.CopyN(b.tar, zeros{}, missing)
 	}
+}
+
+// within writes to w until ctx ends.
+type within struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (x *within) Write(p []byte) (int, error) {
+	if x.ctx.Err() != nil {
+		return 0, context.Cause(x.ctx)
+	}
+	return x.w.Write(p)
 }
 
 type zeros struct{}

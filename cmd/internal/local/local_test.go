@@ -259,11 +259,25 @@ func TestDiagLeavesOutTheMemoryOfWhatEncrypts(t *testing.T) {
 	}
 }
 
+// TestDiagEnds: nothing is written for somebody who has gone.
+func TestDiagEnds(t *testing.T) {
+	state := t.TempDir()
+	write(t, filepath.Join(node(state, "dmz", "w"), "stdout"), "x")
+	gone := errors.New("whoever asked has gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	var b bytes.Buffer
+	err := OfflineNodes(state).Diag(ctx, "dmz/w", nil, time.Unix(1, 0), &b)
+	if !errors.Is(err, gone) || err.Error() != "cannot write the bundle for dmz/w: whoever asked has gone" || b.Len() > 0 {
+		t.Errorf("%v, and %d bytes", err, b.Len())
+	}
+}
+
 // unpack the bundle of a node: its files by name.
 func unpack(t *testing.T, state, key string) map[string]string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := OfflineNodes(state).Diag(key, map[string][]byte{"version.txt": []byte("v1")}, time.Unix(1, 0), &b); err != nil {
+	if err := OfflineNodes(state).Diag(t.Context(), key, map[string][]byte{"version.txt": []byte("v1")}, time.Unix(1, 0), &b); err != nil {
 		t.Fatal(err)
 	}
 	z, err := gzip.NewReader(&b)

@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"github.com/oklog/run"
 
-	"github.com/zeekrec/zeekrec/actuators/agent"
 	"github.com/zeekrec/zeekrec/actuators/keys"
+	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
 	"github.com/zeekrec/zeekrec/desired/source"
 	"github.com/zeekrec/zeekrec/desired/source/git"
@@ -41,10 +43,25 @@ type Config struct {
 	By string
 	// Launcher is the command that ends in process.ExecNode.
 	Launcher []string
+	// Fleet makes the way to the agents of other hosts, once the state folder is held; nil: there is one agent, in this process.
+	Fleet func(ctx context.Context, ks *keys.Store) (*Fleet, error)
 	// News are told of what is journaled; nil: nobody is.
 	News    News
 	Version string
 	Log     *slog.Logger
+}
+
+// Fleet is the way to the agents of other hosts.
+type Fleet struct {
+	Agents engine.Agents
+	// Nodes of the hosts, which the engine finds.
+	Nodes func(*engine.Engine) api.Nodes
+	// Only is the instance that a file without instances means; false where there is not exactly one.
+	Only func() (instance string, ok bool)
+	// Seen is called with each cluster that was read, from any goroutine.
+	Seen func(*desired.Cluster)
+	// Run serves until ctx ends.
+	Run func(ctx context.Context) error
 }
 
 // News take what is in the journal. Begin is called once, before the first Take, with the number of the newest record; Take then gets every
@@ -69,14 +86,15 @@ func (t telling) Append(ctx context.Context, rs ...*engine.Record) error {
 	return err
 }
 
-// Machine is controller and agent of one host.
+// Machine is controller and agent of one host, or the controller of a fleet.
 type Machine struct {
 	Engine *engine.Engine
-	Nodes  *Nodes
+	Nodes  api.Nodes
 	// Zeek is the path of the default Zeek; empty where every cluster names its own.
 	Zeek string
 
-	agent   *agent.Agent
+	agents  func(ctx context.Context) error // the agent, or what reaches those of other hosts
+	lock    *os.File                        // of the agent
 	source  follower
 	seen    chan engine.Observation
 	journal *journal.Journal
@@ -104,9 +122,11 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	if cfg.StateDir, err = filepath.Abs(cfg.StateDir); err != nil {
 		return nil, fmt.Errorf("cannot tell where the state folder is: %w", err)
 	}
-	zeek, err := findZeek(ctx, cfg)
-	if err != nil {
-		return nil, err
+	zeek := ""
+	if cfg.Fleet == nil {
+		if zeek, err = findZeek(ctx, cfg); err != nil {
+			return nil, err
+		}
 	}
 	j, state, err := journal.Open(cfg.StateDir)
 	if err != nil {
@@ -128,12 +148,20 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 		records = telling{j, cfg.News}
 	}
 	ks := keys.Open(cfg.StateDir)
-	a, err := agent.New(agent.Config{
-		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
-		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: keyring{ks}, Brokers: reachBroker, Archivers: reachArchiver, ArchiveDir: cfg.ArchiveDir,
-	})
-	if err != nil {
-		return nil, err
+	m := &Machine{Zeek: zeek, journal: j, log: cfg.Log, seen: make(chan engine.Observation)}
+	parse, agents := clustercfg.Parse, engine.Agents(nil)
+	if cfg.Fleet == nil {
+		var a *AgentHost
+		if a, err = openAgent(cfg, zeek, keyring{ks}); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, a.Close())
+			}
+		}()
+		agents, m.agents, m.lock = &localAgents{agent: a.Agent, instance: cfg.Instance}, a.Agent.Run, a.lock
+		m.Nodes = a.Nodes
 	}
 	var taken atomic.Value // the commit that counts, a string
 	taken.Store("")
@@ -144,15 +172,22 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{
-		Zeek: zeek, agent: a, journal: j, log: cfg.Log, Nodes: &Nodes{agent: a, stateDir: cfg.StateDir},
-		source: src, seen: make(chan engine.Observation),
+	m.source = src
+	var fleet *Fleet
+	if cfg.Fleet != nil {
+		if fleet, err = cfg.Fleet(ctx, ks); err != nil {
+			return nil, err
+		}
+		agents, m.agents, parse = fleet.Agents, fleet.Run, parseFor(fleet)
 	}
 	m.Engine = engine.New(engine.Config{
-		Source: cfg.Source, Observations: m.seen, Look: src.Sync, Took: func(c string) { taken.Store(c) }, Agents: &agents{agent: a, instance: cfg.Instance},
-		Journal: records, Keys: ks, State: state, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
+		Source: cfg.Source, Observations: m.seen, Look: src.Sync, Took: func(c string) { taken.Store(c) }, Agents: agents,
+		Journal: records, Keys: ks, State: state, Parse: parse, Validate: clustercfg.ValidateAll, Instance: cfg.Instance, Log: cfg.Log,
 		HoldsOnly: cfg.AnyZeek,
 	})
+	if fleet != nil {
+		m.Nodes = fleet.Nodes(m.Engine)
+	}
 	return m, nil
 }
 
@@ -223,7 +258,7 @@ func (m *Machine) Run(ctx context.Context) error {
 	// The engine sends orders, so it ends before the agent that takes them.
 	add("engine", m.Engine.Run)
 	// The agent supervises until the end.
-	add("agent", m.agent.Run)
+	add("agents", m.agents)
 
 	err := g.Run()
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
@@ -261,4 +296,10 @@ func observation(u source.Update) engine.Observation {
 }
 
 // Close gives the state folder back.
-func (m *Machine) Close() error { return m.journal.Close() }
+func (m *Machine) Close() error {
+	err := m.journal.Close()
+	if m.lock != nil {
+		err = errors.Join(err, m.lock.Close())
+	}
+	return err
+}

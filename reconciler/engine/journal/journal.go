@@ -86,7 +86,7 @@ func Open(dir string) (*Journal, *engine.State, error) {
 		return nil, nil, fmt.Errorf("cannot make the state folder: %w", err)
 	}
 	_ = syncDir(filepath.Dir(dir)) // it may be another's, which nobody else may read
-	lock, err := lockFile(filepath.Join(dir, "lock"))
+	lock, err := Lock(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, nil, err
 	}

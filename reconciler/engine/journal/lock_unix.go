@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes an exclusive lock that lasts as long as the process. The file says who holds it.
-func lockFile(path string) (*os.File, error) {
+// Lock takes an exclusive lock that lasts as long as the process. The file says who holds it.
+func Lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the state folder: %w", err)

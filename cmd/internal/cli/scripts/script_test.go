@@ -43,10 +43,10 @@ func TestScripts(t *testing.T) {
 			state := filepath.Join(e.WorkDir, "state")
 			e.Vars = append(e.Vars,
 				"ZEEK="+zeek, "ZEEKREC_ZEEK="+zeek, "ZEEKREC_STATE_DIR="+state, "ZEEKREC_ARCHIVE_DIR="+filepath.Join(e.WorkDir, "archive"), "ZEEKREC_NAME=agent-a", "ZEEKREC_SETTINGS=",
-				"PORTS="+strconv.Itoa(base), "METRICS="+strconv.Itoa(base+30), "BROKER="+strconv.Itoa(base+60), "NO_COLOR=1",
+				"PORTS="+strconv.Itoa(base), "METRICS="+strconv.Itoa(base+30), "BROKER="+strconv.Itoa(base+60), "CONTROLLER="+strconv.Itoa(base+90), "NO_COLOR=1",
 				"GORACE=atexit_sleep_ms=0", // else every command takes a second more under -race
 			)
-			e.Defer(func() { scriptEnd(t, state) })
+			e.Defer(func() { scriptEnd(t, e.WorkDir) })
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -85,7 +85,7 @@ func scriptPorts(t *testing.T) int {
 	for range 100 {
 		base := 20000 + (os.Getpid()%50)*200 + int(scriptPortsTaken.Add(1))*100%10000
 		free := true
-		for _, p := range []int{0, 1, 2, 3, 30, 31, 32, 33, 34, 35, 60, 61} {
+		for _, p := range []int{0, 1, 2, 3, 30, 31, 32, 33, 34, 35, 60, 61, 90} {
 			l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(base+p))
 			if free = err == nil; !free {
 				break
@@ -100,10 +100,10 @@ func scriptPorts(t *testing.T) int {
 	return 0
 }
 
-// scriptEnd kills what a script left running in its state folder.
-func scriptEnd(t *testing.T, state string) {
+// scriptEnd kills what a script left running in its state folders.
+func scriptEnd(t *testing.T, work string) {
 	t.Helper()
-	files, _ := filepath.Glob(filepath.Join(state, "clusters", "*", "nodes", "*", "running.json"))
+	files, _ := filepath.Glob(filepath.Join(work, "*", "clusters", "*", "nodes", "*", "running.json"))
 	for _, f := range files {
 		var r struct {
 			Process process.Identity `json:"process"`

@@ -9,15 +9,15 @@ import (
 	"github.com/zeekrec/zeekrec/observed"
 )
 
-// agents are engine.Agents with one agent, in the same process.
-type agents struct {
+// localAgents are engine.Agents with one agent, in the same process.
+type localAgents struct {
 	agent    *agent.Agent
 	instance string
 }
 
 // Reports has the agent's report, as soon as it knows what runs and what its Zeek is: plans that rest on
 // less would be made anew a moment later, at the cost of restarts.
-func (a *agents) Reports() []observed.Report {
+func (a *localAgents) Reports() []observed.Report {
 	r := a.agent.Report()
 	if _, asked := r.Host.Zeek[""]; r.At.IsZero() || !asked {
 		return nil
@@ -26,10 +26,10 @@ func (a *agents) Reports() []observed.Report {
 }
 
 // Changed tells of changes of the report.
-func (a *agents) Changed() <-chan struct{} { return a.agent.Changes() }
+func (a *localAgents) Changed() <-chan struct{} { return a.agent.Changes() }
 
 // Do hands the order on.
-func (a *agents) Do(ctx context.Context, instance string, o desired.Order) error {
+func (a *localAgents) Do(ctx context.Context, instance string, o desired.Order) error {
 	if err := a.mine(instance); err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (a *agents) Do(ctx context.Context, instance string, o desired.Order) error
 }
 
 // PutFiles hands the files on.
-func (a *agents) PutFiles(ctx context.Context, instance, cluster string, t desired.Tree) error {
+func (a *localAgents) PutFiles(ctx context.Context, instance, cluster string, t desired.Tree) error {
 	if err := a.mine(instance); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (a *agents) PutFiles(ctx context.Context, instance, cluster string, t desir
 }
 
 // Ask lets the agent look at a Zeek.
-func (a *agents) Ask(ctx context.Context, instance, zeek string) error {
+func (a *localAgents) Ask(ctx context.Context, instance, zeek string) error {
 	if err := a.mine(instance); err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (a *agents) Ask(ctx context.Context, instance, zeek string) error {
 }
 
 // Loads hands the question on.
-func (a *agents) Loads(ctx context.Context, instance string, rs []desired.Resource, each bool) (map[string][]string, error) {
+func (a *localAgents) Loads(ctx context.Context, instance string, rs []desired.Resource, each bool) (map[string][]string, error) {
 	if err := a.mine(instance); err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (a *agents) Loads(ctx context.Context, instance string, rs []desired.Resour
 }
 
 // Check hands the question on.
-func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
+func (a *localAgents) Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
 	if err := a.mine(instance); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (a *agents) Check(ctx context.Context, instance string, rs []desired.Resour
 }
 
 // CheckUpdate hands the question on.
-func (a *agents) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
+func (a *localAgents) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
 	if err := a.mine(instance); err != nil {
 		return nil, err
 	}
@@ -78,14 +78,14 @@ func (a *agents) CheckUpdate(ctx context.Context, instance string, rs []desired.
 }
 
 // Names hands the question on.
-func (a *agents) Names(ctx context.Context, instance string, r desired.Resource) (desired.ZeekNames, error) {
+func (a *localAgents) Names(ctx context.Context, instance string, r desired.Resource) (desired.ZeekNames, error) {
 	if err := a.mine(instance); err != nil {
 		return desired.ZeekNames{}, err
 	}
 	return a.agent.Names(ctx, r)
 }
 
-func (a *agents) mine(instance string) error {
+func (a *localAgents) mine(instance string) error {
 	if instance != a.instance {
 		return fmt.Errorf("cannot reach %s: no agent of that name (this one is %s)", instance, a.instance)
 	}

@@ -1,0 +1,100 @@
+package fleet
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+)
+
+// An agent that cannot dial out is dialled: the file states where it waits (NAME = HOST:PORT in [instances]). Who dials makes no difference to
+// what is said then: over the connection the agent begins TLS as a client, and checks that it is its controller.
+
+// dialEvery is how often agents are dialled that are not connected.
+const dialEvery = 2 * time.Second
+
+// dialer dials agents.
+type dialer struct {
+	connected func(agent string) bool
+	known     func(agent string) bool
+	// take has the connection until it ends.
+	take func(ctx context.Context, conn net.Conn) error
+	log  *slog.Logger
+
+	mu sync.Mutex
+	at map[string]map[string]string // by cluster, by agent
+	// busy are those that are being dialled, or whose connection lasts.
+	busy map[string]bool
+}
+
+// seen notes where the agents of a cluster wait.
+func (d *dialer) seen(c *desired.Cluster) {
+	at := map[string]string{}
+	for _, i := range c.Instances {
+		if i.Host != "" && i.Port != 0 {
+			at[i.Name] = net.JoinHostPort(i.Host, strconv.Itoa(i.Port))
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.at == nil {
+		d.at = map[string]map[string]string{}
+	}
+	d.at[c.Name] = at
+}
+
+// todo are the agents to dial now, and where.
+func (d *dialer) todo() map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := map[string]string{}
+	for _, at := range d.at {
+		maps.Copy(all, at)
+	}
+	maps.DeleteFunc(all, func(agent, _ string) bool { return d.busy[agent] || !d.known(agent) || d.connected(agent) })
+	return all
+}
+
+func (d *dialer) mark(agent string, busy bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.busy == nil {
+		d.busy = map[string]bool{}
+	}
+	d.busy[agent] = busy
+}
+
+// run dials until ctx ends.
+func (d *dialer) run(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	look := time.NewTicker(dialEvery)
+	defer look.Stop()
+	for {
+		for agent, at := range d.todo() {
+			d.mark(agent, true)
+			all.Go(func() {
+				defer d.mark(agent, false)
+				nd := net.Dialer{Timeout: dialTimeout}
+				conn, err := nd.DialContext(ctx, "tcp", at)
+				if err == nil {
+					d.log.Info("An agent was dialled", "agent", agent, "at", at)
+					err = d.take(ctx, conn)
+				}
+				if err != nil && ctx.Err() == nil {
+					d.log.Debug("An agent cannot be dialled", "agent", agent, "at", at, "error", err)
+				}
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+}
