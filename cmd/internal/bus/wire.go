@@ -175,6 +175,28 @@ func newCodec() (*codec, error) {
 	return &codec{enc, dec}, nil
 }
 
+// packFrom is the size from which calls and answers are packed: a call about many nodes has the layout of their cluster for each.
+const packFrom = 4 << 10
+
+// zstdMagic begins what is packed. JSON begins otherwise.
+var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+
+// shrink packs a call or an answer where that is worth it.
+func (c *codec) shrink(b []byte) []byte {
+	if len(b) < packFrom {
+		return b
+	}
+	return c.enc.EncodeAll(b, nil)
+}
+
+// grow undoes shrink.
+func (c *codec) grow(b []byte) ([]byte, error) {
+	if !bytes.HasPrefix(b, zstdMagic) {
+		return b, nil
+	}
+	return c.dec.DecodeAll(b, nil)
+}
+
 func (c *codec) pack(n *notice) ([]byte, error) {
 	b, err := json.Marshal(n)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/cmd/internal/bus"
 )
 
@@ -20,12 +21,8 @@ const connectAtOnce = 64
 
 // runAgents is the process of simulated agents. It ends with ctx.
 func runAgents(ctx context.Context, o options) error {
-	conf, err := tlsConfig(o.dir, "agent")
-	if err != nil {
-		return err
-	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	h := &hub{clusters: map[string]*membership{}}
+	h := &network{clusters: map[string]*membership{}}
 	began := time.Now()
 	var left sync.WaitGroup
 	left.Add(o.shape.agents())
@@ -39,8 +36,12 @@ func runAgents(ctx context.Context, o options) error {
 		for i := range o.shape.hosts {
 			g.Go(func() error {
 				name := instanceName(c, i)
+				conf, err := tlsConfig(o.dir, name)
+				if err != nil {
+					return err
+				}
 				room <- struct{}{}
-				conn, err := nats.Connect(o.url, nats.Secure(conf), nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond),
+				conn, err := nats.Connect(o.url, nats.Secure(conf), nats.TLSHandshakeFirst(), nats.Name(name), nats.CustomInboxPrefix(bus.InboxPrefix(name)), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond),
 					nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond), nats.Timeout(10*time.Second))
 				<-room
 				left.Done()
@@ -54,7 +55,7 @@ func runAgents(ctx context.Context, o options) error {
 				}
 				a := newHost(name, address(c, i), h)
 				go a.run(ctx)
-				return bus.Serve(ctx, conn, bus.Config{Instance: name, Agent: a, Dir: dir, Boot: "1", Log: log})
+				return bus.Serve(ctx, conn, bus.Config{Instance: name, Agent: a, Keys: keys.Open(dir), Dir: dir, Boot: "1", Log: log})
 			})
 		}
 	}

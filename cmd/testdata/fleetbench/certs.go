@@ -16,8 +16,10 @@ import (
 	"time"
 )
 
-// makeCertificates writes an authority, and what it has signed for the controller and for agents.
-func makeCertificates(dir string) error {
+const controllerName = "controller"
+
+// makeCertificates writes an authority, and what it has signed for the controller and for each agent.
+func makeCertificates(dir string, agents []string) error {
 	ca, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("cannot make certificates: %w", err)
@@ -29,13 +31,13 @@ func makeCertificates(dir string) error {
 	if err := sign(filepath.Join(dir, "ca"), root, root, ca, ca); err != nil {
 		return err
 	}
-	for i, who := range []string{"controller", "agent"} {
+	for i, who := range append([]string{controllerName}, agents...) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return fmt.Errorf("cannot make certificates: %w", err)
 		}
 		c := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: who}, NotAfter: root.NotAfter,
+			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: who}, NotAfter: root.NotAfter, DNSNames: []string{who},
 			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		}

@@ -14,6 +14,16 @@ type shape struct {
 
 func (s shape) agents() int { return s.clusters * s.hosts }
 
+// names of all agents.
+func (s shape) names() (out []string) {
+	for c := range s.clusters {
+		for h := range s.hosts {
+			out = append(out, instanceName(c, h))
+		}
+	}
+	return out
+}
+
 func clusterName(i int) string { return fmt.Sprintf("site%03d", i) }
 
 func instanceName(cluster, host int) string {

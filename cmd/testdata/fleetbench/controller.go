@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,11 +13,10 @@ import (
 	"sync"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-
 	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/cmd/internal/bus"
+	"github.com/zeekrec/zeekrec/cmd/internal/hub"
+	"github.com/zeekrec/zeekrec/cmd/internal/identity"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
 	"github.com/zeekrec/zeekrec/observed"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
@@ -106,32 +104,27 @@ func runController(ctx context.Context, o options) error {
 	if o.pprof != "" {
 		go func() { _ = http.ListenAndServe(o.pprof, nil) }()
 	}
-	conf, err := tlsConfig(o.dir, "controller")
+	conf, err := tlsConfig(o.dir, controllerName)
 	if err != nil {
 		return err
 	}
-	s, err := natsserver.NewServer(&natsserver.Options{
-		Host: "127.0.0.1", Port: o.port, NoSigs: true, NoLog: true, TLSConfig: conf, TLSVerify: true, TLSTimeout: 10, MaxPayload: 8 << 20,
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	h, err := hub.Start(hub.Config{
+		Listen: fmt.Sprintf("127.0.0.1:%d", o.port), TLS: conf, Admit: identity.NameOf, Agent: bus.AgentSubjects, Stranger: bus.EnrolSubjects, Log: log,
 	})
 	if err != nil {
-		return fmt.Errorf("cannot make a NATS server: %w", err)
+		return err
 	}
-	s.Start()
-	defer s.Shutdown()
-	if !s.ReadyForConnections(10 * time.Second) {
-		return errors.New("the NATS server does not come up")
-	}
-	conn, err := nats.Connect("", nats.InProcessServer(s))
+	conn, err := h.Connect()
 	if err != nil {
-		return fmt.Errorf("cannot connect to the server within: %w", err)
+		return err
 	}
 	defer conn.Close()
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if c.fleet, err = bus.NewFleet(conn, func() uint64 { return 1 }, log); err != nil {
+	state := filepath.Join(o.dir, "state")
+	if c.fleet, err = bus.NewFleet(conn, bus.FleetConfig{Epoch: func() uint64 { return 1 }, Keys: keys.Open(state), Log: log}); err != nil {
 		return err
 	}
 	fmt.Println("controller: listens")
-	state := filepath.Join(o.dir, "state")
 	j, folded, err := journal.Open(state)
 	if err != nil {
 		return err
@@ -144,6 +137,7 @@ func runController(ctx context.Context, o options) error {
 	})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	go func() { _ = h.Run(ctx) }()
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
 	if err := c.measure(ctx); err != nil {

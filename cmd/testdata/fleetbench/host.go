@@ -31,7 +31,7 @@ const (
 type host struct {
 	name    string
 	address string
-	hub     *hub
+	net     *network
 	changes chan struct{}
 
 	mu      sync.Mutex
@@ -51,8 +51,8 @@ type record struct {
 	timer         *time.Timer // of the next change of state
 }
 
-func newHost(name, address string, h *hub) *host {
-	return &host{name: name, address: address, hub: h, changes: make(chan struct{}, 1), records: map[string]*record{}, free: 1 << 40}
+func newHost(name, address string, h *network) *host {
+	return &host{name: name, address: address, net: h, changes: make(chan struct{}, 1), records: map[string]*record{}, free: 1 << 40}
 }
 
 // run lets the archive's disk fill until ctx ends.
@@ -138,9 +138,9 @@ func (h *host) start(key string, r *record) {
 	h.after(r, startTakes+rand.N(startTakes), func() {
 		r.state, r.since = observed.Running, time.Now()
 		if r.started.Type == desired.TypeBroker {
-			h.hub.serve(r.started.Cluster, h.changed)
+			h.net.serve(r.started.Cluster, h.changed)
 		} else {
-			h.hub.join(key, h.name, r.pid)
+			h.net.join(key, h.name, r.pid)
 		}
 	})
 }
@@ -152,7 +152,7 @@ func (h *host) stop(key string, r *record, then func()) {
 		return
 	}
 	h.after(r, stopTakes, func() {
-		h.hub.leave(key)
+		h.net.leave(key)
 		r.pid, r.state, r.since = 0, observed.Stopped, time.Now()
 		then()
 	})
@@ -201,7 +201,7 @@ func (h *host) Report() observed.Report {
 		switch {
 		case r.state != observed.Running:
 		case about.Type == desired.TypeBroker:
-			o.Members = h.hub.membersOf(about.Cluster)
+			o.Members = h.net.membersOf(about.Cluster)
 		case about.Type == desired.TypeArchiver:
 			o.Archive = &observed.Archive{FreeBytes: h.free, TotalBytes: 1 << 41}
 		}
@@ -267,8 +267,8 @@ var zeekNames = sync.OnceValue(func() desired.ZeekNames {
 	return desired.ZeekNames{Kinds: kinds}
 })
 
-// hub are the brokers' members of all clusters: what a cluster's nodes on several hosts have in common.
-type hub struct {
+// network has the brokers' members of all clusters: what a cluster's nodes on several hosts have in common.
+type network struct {
 	mu       sync.Mutex
 	clusters map[string]*membership
 }
@@ -279,7 +279,7 @@ type membership struct {
 	due     bool                       // it will be told
 }
 
-func (b *hub) of(cluster string) *membership {
+func (b *network) of(cluster string) *membership {
 	m := b.clusters[cluster]
 	if m == nil {
 		m = &membership{members: map[string]observed.Member{}}
@@ -288,13 +288,13 @@ func (b *hub) of(cluster string) *membership {
 	return m
 }
 
-func (b *hub) serve(cluster string, changed func()) {
+func (b *network) serve(cluster string, changed func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.of(cluster).changed = changed
 }
 
-func (b *hub) join(key, host string, pid int) {
+func (b *network) join(key, host string, pid int) {
 	cluster, name, _ := strings.Cut(key, "/")
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -303,7 +303,7 @@ func (b *hub) join(key, host string, pid int) {
 	b.tell(m)
 }
 
-func (b *hub) leave(key string) {
+func (b *network) leave(key string) {
 	cluster, name, _ := strings.Cut(key, "/")
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -313,7 +313,7 @@ func (b *hub) leave(key string) {
 }
 
 // tell the broker's host, when it looks the next time. b.mu is held.
-func (b *hub) tell(m *membership) {
+func (b *network) tell(m *membership) {
 	if m.due || m.changed == nil {
 		return
 	}
@@ -327,7 +327,7 @@ func (b *hub) tell(m *membership) {
 	})
 }
 
-func (b *hub) membersOf(cluster string) []observed.Member {
+func (b *network) membersOf(cluster string) []observed.Member {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := b.of(cluster)

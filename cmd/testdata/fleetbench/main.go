@@ -89,7 +89,7 @@ func orchestrate(ctx context.Context, o options, check bool) error {
 	}
 	defer os.RemoveAll(dir)
 	o.dir = dir
-	if err := makeCertificates(dir); err != nil {
+	if err := makeCertificates(dir, o.shape.names()); err != nil {
 		return err
 	}
 	if o.port == 0 {
