@@ -128,7 +128,7 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 	xpub, xsub := k.endpoints(c, addr)
 	pe := newPeers(layout)
 	slots := k.logEndpoints(c, layout, addr)
-	t := table()
+	t, shared := table(), &sharer{lists: map[string][]string{}}
 	byRole := map[Role][]use{}
 	local := map[string]bool{}
 	for _, n := range c.Nodes {
@@ -158,7 +158,7 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 			})
 		}
 		r := Resource{Cluster: c.Name, Name: n.Name, Type: TypeNode, Role: n.Role, Instance: n.Instance, Node: spec, Tunable: []string{}}
-		r.Parts = parts(byRole[n.Role], &nodeInput{node: n, spec: spec, peer: pe})
+		r.Parts = shared.apply(byRole[n.Role], &nodeInput{node: n, spec: spec, peer: pe})
 		r.Seal()
 		rs = append(rs, r)
 	}

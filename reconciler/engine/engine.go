@@ -67,6 +67,7 @@ type Engine struct {
 	hosts      map[string]desired.InstanceFacts // of the newest reports; nil: to be made
 	factsNew   bool                             // what is known of hosts may ask for other resources
 	readings   map[string]reading               // by cluster: the newest file
+	options    bool                             // a target has options, so that names matter to what it is compiled to
 	attention  attention
 	undrifted  map[string]bool // instances whose events may not be in the journal
 	relation   func(desired.Role, string) desired.Relation

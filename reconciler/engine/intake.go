@@ -416,6 +416,7 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 	for _, c := range cs {
 		as[c.Name] = clusterKey(c, facts)
 	}
+	e.options = slices.ContainsFunc(cs, hasOptions)
 	targets = e.targetsKey()
 	if targets != e.targetsAs || !maps.Equal(as, e.compiledAs) || len(e.names.withheld) > 0 {
 		before := e.compiled

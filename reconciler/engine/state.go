@@ -333,21 +333,28 @@ func (h *History) know(id string) {
 	if rev == nil {
 		return
 	}
-	if h.Known == nil {
-		h.Known = map[string]Placement{}
-	}
+	// One that is known stays known where it was placed: it may still run there. What is known may be shared with a revision.
+	known, own := h.Known, false
 	for name, p := range rev.Resources {
-		// One that is known stays known where it was placed: it may still run there.
-		if _, ok := h.Known[name]; !ok {
-			h.Known[name] = p
+		if _, ok := known[name]; ok {
+			continue
 		}
+		if len(known) == 0 {
+			known = rev.Resources
+			break
+		}
+		if !own {
+			known, own = maps.Clone(known), true
+		}
+		known[name] = p
 	}
+	h.Known = known
 }
 
 // forget drops what a revision that runs completely no longer has.
 func (h *History) forget(id string) {
 	if rev := h.find(id); rev != nil {
-		h.Known = maps.Clone(rev.Resources)
+		h.Known = rev.Resources
 	}
 }
 

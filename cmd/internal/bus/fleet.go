@@ -208,7 +208,7 @@ func (f *Fleet) Ask(ctx context.Context, instance, zeek string) error {
 
 // Loads asks which scripts of NAME/ each resource would load.
 func (f *Fleet) Loads(ctx context.Context, instance string, rs []desired.Resource, each bool) (m map[string][]string, err error) {
-	err = f.ask(ctx, instance, methodLoads, 0, loadsBody{rs, each}, &m)
+	err = f.ask(ctx, instance, methodLoads, 0, loadsBody{pack(rs), each}, &m)
 	return m, err
 }
 
@@ -217,13 +217,13 @@ func (f *Fleet) Check(ctx context.Context, instance string, rs []desired.Resourc
 	if err := f.bringKeys(ctx, instance, rs...); err != nil {
 		return nil, err
 	}
-	err = f.ask(ctx, instance, methodCheck, 0, rs, &ps)
+	err = f.ask(ctx, instance, methodCheck, 0, pack(rs), &ps)
 	return ps, err
 }
 
 // CheckUpdate asks for what would keep nodes from taking options.
 func (f *Fleet) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) (ps []observed.Problem, err error) {
-	err = f.ask(ctx, instance, methodCheckUpdate, 0, rs, &ps)
+	err = f.ask(ctx, instance, methodCheckUpdate, 0, pack(rs), &ps)
 	return ps, err
 }
 
@@ -311,9 +311,11 @@ func (f *Fleet) write(ctx context.Context, c call, body any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Body = b
-	if b, err = json.Marshal(c); err != nil {
+	c.Body = json.RawMessage("0")
+	around, err := json.Marshal(c)
+	if err != nil {
 		return nil, err
 	}
-	return f.codec.shrink(b), nil
+	// The body is the last field. It is put in as it is: json would go through all of it once more.
+	return f.codec.shrink(slices.Concat(around[:len(around)-len("0}")], b, []byte("}"))), nil
 }

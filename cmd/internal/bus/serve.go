@@ -269,11 +269,11 @@ func (s *server) work(ctx context.Context, data []byte) answer {
 	case methodLearn:
 		return with(c.Body, func(zeek string) (any, error) { s.Agent.LearnZeek(ctx, zeek); return nil, nil })
 	case methodLoads:
-		return with(c.Body, func(b loadsBody) (any, error) { return s.Agent.Loads(ctx, b.Resources, b.Each) })
+		return with(c.Body, func(b loadsBody) (any, error) { return s.Agent.Loads(ctx, b.Resources.unpack(), b.Each) })
 	case methodCheck:
-		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.Check(ctx, rs) })
+		return with(c.Body, func(rs resources) (any, error) { return s.Agent.Check(ctx, rs.unpack()) })
 	case methodCheckUpdate:
-		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.CheckUpdate(ctx, rs) })
+		return with(c.Body, func(rs resources) (any, error) { return s.Agent.CheckUpdate(ctx, rs.unpack()) })
 	case methodKeys:
 		return with(c.Body, func(b keysBody) (any, error) { return nil, s.keep(b) })
 	case methodNames:

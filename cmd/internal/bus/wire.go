@@ -11,7 +11,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
-	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 )
 
@@ -98,8 +97,8 @@ func answerOf(body any, err error) answer {
 // Bodies of calls.
 type (
 	loadsBody struct {
-		Resources []desired.Resource `json:"resources"`
-		Each      bool               `json:"each,omitempty"`
+		Resources resources `json:"resources"`
+		Each      bool      `json:"each,omitempty"`
 	}
 	// filesBody names the content of NAME/. The answer is a filesAnswer.
 	filesBody struct {
