@@ -63,6 +63,7 @@ type Engine struct {
 	files      map[string]desired.ClusterFile
 	compiled   desired.Compiled
 	compiledAs map[string]string                // by cluster: what it was compiled from, but for what is assigned
+	draft      *draft                           // of the newest snapshot, until it is the target
 	targetsAs  string                           // of which revisions and keys compiled is
 	hosts      map[string]desired.InstanceFacts // of the newest reports; nil: to be made
 	factsNew   bool                             // what is known of hosts may ask for other resources

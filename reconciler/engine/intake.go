@@ -224,7 +224,10 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 	// Keys are made for what is accepted, and change nothing about whether it is.
 	cs := clusterList(all)
 	facts := e.facts().WithAssumedKeys(cs)
-	out := desired.Recompile(cs, facts, e.state.Assigned(), o.CheckedAt, e.compiled, func(c *desired.Cluster) bool { return clusterKey(c, facts) == e.compiledAs[c.Name] })
+	d := &draft{as: clusterKeys(cs, facts)}
+	d.out = desired.Recompile(cs, facts, e.state.Assigned(), o.CheckedAt, e.compiled, func(c *desired.Cluster) bool { return d.as[c.Name] == e.compiledAs[c.Name] })
+	out := d.out
+	e.draft = d
 	in.blame(out.Diagnostics)
 	e.seen.diagnostics = in.diagnostics
 	desired.SortDiagnostics(e.seen.diagnostics)
@@ -412,17 +415,20 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 		}
 	}
 	e.tendKeys(ctx, now) // of those that were read just now
-	facts, as := e.facts(), make(map[string]string, len(cs))
-	for _, c := range cs {
-		as[c.Name] = clusterKey(c, facts)
-	}
+	facts := e.facts()
+	as := clusterKeys(cs, facts)
 	e.options = slices.ContainsFunc(cs, hasOptions)
 	targets = e.targetsKey()
 	if targets != e.targetsAs || !maps.Equal(as, e.compiledAs) || len(e.names.withheld) > 0 {
-		before := e.compiled
-		e.compiled = desired.Recompile(cs, facts, e.state.Assigned(), now, before, func(c *desired.Cluster) bool { return as[c.Name] == e.compiledAs[c.Name] })
+		before, was := e.compiled, e.compiledAs
+		if e.draft != nil { // it has what was there before, too
+			before, was = e.draft.out, e.draft.as
+		}
+		now := desired.Recompile(cs, facts, e.state.Assigned(), now, before, func(c *desired.Cluster) bool { return as[c.Name] == was[c.Name] })
+		before, e.compiled = e.compiled, now
 		e.wantedAnew(before.Resources)
 	}
+	e.draft = nil
 	e.compiledAs, e.targetsAs, e.factsNew = as, "", true
 	if e.withhold(ctx, cs, facts) {
 		if e.pending == nil {
@@ -445,6 +451,21 @@ func (e *Engine) targetsKey() string {
 		}
 	}
 	return b.String()
+}
+
+// draft is what a snapshot was compiled to before it was accepted, and of what.
+type draft struct {
+	out desired.Compiled
+	as  map[string]string
+}
+
+// clusterKeys are those of clusters, by name.
+func clusterKeys(cs []*desired.Cluster, f desired.Facts) map[string]string {
+	m := make(map[string]string, len(cs))
+	for _, c := range cs {
+		m[c.Name] = clusterKey(c, f)
+	}
+	return m
 }
 
 // clusterKey names what a cluster is compiled from, but for what is assigned.

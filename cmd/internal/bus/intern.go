@@ -27,7 +27,7 @@ func (in *interner) report(r *observed.Report) {
 	if !slices.IsSortedFunc(r.Resources, byKey) {
 		slices.SortStableFunc(r.Resources, byKey)
 	}
-	r.Resources = slices.Clip(r.Resources)
+	r.Resources = append(make([]observed.Resource, 0, len(r.Resources)), r.Resources...) // as many as there are: reports are kept
 	for i := range r.Resources {
 		o := &r.Resources[i]
 		for _, s := range []*string{&o.Cluster, &o.Name, &o.Type, &o.Role, &o.Told, &o.Started, &o.Version, (*string)(&o.State), &o.Reason} {

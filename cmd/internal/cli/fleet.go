@@ -86,6 +86,7 @@ func (a *app) runController(ctx context.Context, source string, confirm bool) er
 // newFleet is the controller's side of a fleet.
 func (a *app) newFleet(log *slog.Logger) (*fleet.Controller, error) {
 	s := a.settings.fleet
+	fleet.Frugal()
 	c, err := fleet.NewController(fleet.Config{StateDir: a.settings.stateDir, Listen: s.listen, Names: strings.FieldsFunc(s.names, func(r rune) bool { return r == ',' || r == ' ' }), Files: s.files, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("cannot be a controller: %w", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/zeekrec/zeekrec/actuators/keys"
 	"github.com/zeekrec/zeekrec/cmd/internal/bus"
+	"github.com/zeekrec/zeekrec/cmd/internal/fleet"
 	"github.com/zeekrec/zeekrec/cmd/internal/hub"
 	"github.com/zeekrec/zeekrec/cmd/internal/identity"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
@@ -100,6 +101,7 @@ type controller struct {
 
 // runController is one life of the controller; first: nothing runs yet.
 func runController(ctx context.Context, o options) error {
+	fleet.Frugal()
 	c := &controller{options: o, seen: make(chan engine.Observation), began: time.Now()}
 	if o.pprof != "" {
 		go func() { _ = http.ListenAndServe(o.pprof, nil) }()
