@@ -37,6 +37,15 @@ func notAnswering(since time.Time) string {
 type joins struct {
 	clusters map[string]*clusterJoins
 	before   time.Time // when all of it was last so
+	// said is what reports say of the resources that were marked as not healthy, by instance and index.
+	said map[string]map[int]health
+	// lent are the instances whose resources somebody else may be reading.
+	lent map[string]bool
+}
+
+type health struct {
+	healthy bool
+	reason  string
 }
 
 // clusterJoins are those of one cluster.
@@ -69,10 +78,10 @@ type brokerSeen struct {
 
 // see brings fleet, the reports with Joined, Answering and Silent filled in, and with Healthy and Reason of the nodes that one of the
 // first two is false for, to what reports say now. Those that are news are the reports that are others than before, whose clusters
-// are touched. reports are left as they are: what nothing is added to is shared.
+// are touched. Reports that are numbered are written into, see Agents; others are left as they are.
 func (j *joins) see(reports, fleet map[string]observed.Report, news []string, a *attention, now time.Time, stale time.Duration) {
 	if j.clusters == nil {
-		j.clusters = map[string]*clusterJoins{}
+		j.clusters, j.said, j.lent = map[string]*clusterJoins{}, map[string]map[int]health{}, map[string]bool{}
 	}
 	for name, r := range reports {
 		if f, known := fleet[name]; known {
@@ -82,6 +91,8 @@ func (j *joins) see(reports, fleet map[string]observed.Report, news []string, a 
 	}
 	for _, name := range news {
 		fleet[name] = reports[name]
+		delete(j.said, name)
+		delete(j.lent, name)
 	}
 	own := map[string]bool{} // whose resources were copied in this step
 	for cluster := range a.places {
@@ -98,13 +109,28 @@ func (j *joins) see(reports, fleet map[string]observed.Report, news []string, a 
 	j.before = now
 }
 
+// lend: somebody else is about to read the fleet.
+func (j *joins) lend(fleet map[string]observed.Report) {
+	if j.lent == nil {
+		return // nothing was seen yet
+	}
+	for name := range fleet {
+		j.lent[name] = true
+	}
+}
+
 func (j *joins) seeCluster(c *clusterJoins, cluster string, reports, fleet map[string]observed.Report, own, places map[string]bool, now time.Time, stale time.Duration) {
 	brokers := c.brokers(cluster, reports, places, now, stale)
 	met := map[string]joined{}
 	for name := range places {
-		raw := reports[name].Resources
-		for i := firstOf(raw, cluster); i < len(raw) && raw[i].Cluster == cluster; i++ {
-			s := raw[i]
+		rs := fleet[name].Resources
+		for i := firstOf(rs, cluster); i < len(rs) && rs[i].Cluster == cluster; i++ {
+			s, said := rs[i], j.said[name]
+			s.Joined, s.Answering, s.Silent = nil, nil, time.Time{}
+			if raw, marked := said[i]; marked {
+				s.Healthy, s.Reason = raw.healthy, raw.reason
+			}
+			raw := health{s.Healthy, s.Reason}
 			if s.PID != 0 && len(s.Parts["broker"]) > 0 {
 				was := c.was[s.Name]
 				if was.member {
@@ -121,14 +147,25 @@ func (j *joins) seeCluster(c *clusterJoins, cluster string, reports, fleet map[s
 					}
 				}
 			}
-			if sameMarks(&s, &fleet[name].Resources[i]) {
+			if sameMarks(&s, &rs[i]) {
 				continue
 			}
-			if f := fleet[name]; !own[name] { // others may still read what was there
+			if f := fleet[name]; !own[name] && (reports[name].Seen == 0 || j.lent[name]) { // others may still read what was there
 				f.Resources, own[name] = slices.Clone(f.Resources), true
-				fleet[name] = f
+				fleet[name], rs = f, f.Resources
+				delete(j.lent, name)
 			}
-			fleet[name].Resources[i] = s
+			if raw == (health{s.Healthy, s.Reason}) {
+				delete(said, i)
+			} else {
+				if said == nil {
+					said = map[int]health{}
+					j.said[name] = said
+				}
+				said[i] = raw
+			}
+			o := &rs[i] // nothing else of it is written: others may read the rest
+			o.Joined, o.Answering, o.Silent, o.Healthy, o.Reason = s.Joined, s.Answering, s.Silent, s.Healthy, s.Reason
 		}
 	}
 	c.was = met

@@ -40,6 +40,7 @@ func (e *Engine) World(ctx context.Context) (*World, error) {
 	}
 	var w *World
 	err := e.call(ctx, func() {
+		e.joins.lend(e.fleet)
 		w = &World{Source: e.cfg.Source, State: e.state, Fleet: maps.Clone(e.fleet), Instance: e.cfg.Instance, At: time.Now(), Names: e.names.snapshot()}
 		w.State = copyState(e.state)
 	})
