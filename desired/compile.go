@@ -19,8 +19,17 @@ type Compiled struct {
 	// Diagnostics that only show once all clusters and the facts are seen together.
 	Diagnostics []Diagnostic
 
-	// said are the diagnostics of each cluster by itself, by name.
-	said map[string][]Diagnostic
+	// said are the diagnostics of each cluster by itself, by name; assigned those of assigning.
+	said     map[string][]Diagnostic
+	assigned []Diagnostic
+	// of are the clusters, with their revisions.
+	of []string
+}
+
+// kept reports whether what is to be assigned is known already: the clusters are the same, and so is what was assigned before.
+func (c *Compiled) kept(clusters []*Cluster, prev Assignment) bool {
+	same := func(of string, c *Cluster) bool { return c.Revision != "" && of == c.Name+" "+c.Revision }
+	return c.said != nil && slices.EqualFunc(c.of, clusters, same) && len(prev.differs(c.Assignment)) == 0
 }
 
 // Compile turns clusters (all of one source, each free of errors) into resources. It is pure: facts are
@@ -36,11 +45,17 @@ func Recompile(clusters []*Cluster, facts Facts, prev Assignment, now time.Time,
 	slices.SortFunc(clusters, func(a, b *Cluster) int { return strings.Compare(a.Name, b.Name) })
 
 	k := &compiler{facts: facts, prev: prev, addresses: orEmpty(prev.Addresses)}
-	next, diags := assign(clusters, prev, k.address, now)
-	k.next = next
-	k.diags = diags
+	if before.kept(clusters, prev) {
+		k.next, k.diags = prev.clone(), slices.Clone(before.assigned)
+	} else {
+		k.next, k.diags = assign(clusters, prev, k.address, now)
+	}
+	next, assigned := k.next, slices.Clone(k.diags)
 
-	out := Compiled{Resources: make(map[string][]Resource, len(clusters)), said: make(map[string][]Diagnostic, len(clusters))}
+	out := Compiled{Resources: make(map[string][]Resource, len(clusters)), said: make(map[string][]Diagnostic, len(clusters)), assigned: assigned}
+	for _, c := range clusters {
+		out.of = append(out.of, c.Name+" "+c.Revision)
+	}
 	moved := map[string]bool{}
 	if before.said != nil {
 		moved = next.differs(before.Assignment)

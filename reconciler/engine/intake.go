@@ -132,6 +132,9 @@ func (e *Engine) parse(f desired.ClusterFile, instance string) (*desired.Cluster
 	r, rev := e.readings[f.Name], f.Revision()
 	if r.revision != rev {
 		c, ds := e.cfg.Parse(f, instance)
+		if c != nil && c.Revision == "" {
+			c.Revision = rev
+		}
 		r = reading{rev, c, ds}
 		e.readings[f.Name] = r
 	}
@@ -406,6 +409,7 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 	e.tendKeys(ctx, now)
 	targets := e.targetsKey()
 	if targets == e.targetsAs && !e.factsNew {
+		e.draft = nil
 		return
 	}
 	var cs []*desired.Cluster

@@ -27,7 +27,7 @@ const namesPatience = 15 * time.Second
 const namesKept = 32
 
 // namesAtOnce bounds the questions that are asked at the same time for plans to come.
-const namesAtOnce = 16
+const namesAtOnce = 8
 
 // names are what is known of the names in nodes' scripts, by instance and desired.NamesKey.
 type names struct {

@@ -32,6 +32,7 @@ type Fleet struct {
 	seen    uint64           // whole reports that were taken
 	same    interner         // of the goroutine that hears
 
+	answered answered
 	encoding chan struct{} // held while a call is written
 }
 
@@ -225,12 +226,6 @@ func (f *Fleet) Check(ctx context.Context, instance string, rs []desired.Resourc
 func (f *Fleet) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) (ps []observed.Problem, err error) {
 	err = f.ask(ctx, instance, methodCheckUpdate, 0, pack(rs), &ps)
 	return ps, err
-}
-
-// Names asks which names the scripts of a node let be redefined.
-func (f *Fleet) Names(ctx context.Context, instance string, r desired.Resource) (n desired.ZeekNames, err error) {
-	err = f.ask(ctx, instance, methodNames, 0, r, &n)
-	return n, err
 }
 
 // PutFiles makes NAME/ of a cluster available on an instance. What is there already is not sent, be it part of a file.

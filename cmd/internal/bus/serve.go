@@ -277,7 +277,7 @@ func (s *server) work(ctx context.Context, data []byte) answer {
 	case methodKeys:
 		return with(c.Body, func(b keysBody) (any, error) { return nil, s.keep(b) })
 	case methodNames:
-		return with(c.Body, func(r desired.Resource) (any, error) { return s.Agent.Names(ctx, r) })
+		return with(c.Body, func(q namesBody) (any, error) { return s.names(ctx, &q) })
 	case methodTop:
 		us, err := s.Nodes.Top(ctx)
 		return answerOf(us, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 )
 
@@ -126,6 +127,16 @@ type (
 		Size   int64  `json:"size"` // of the whole
 		Offset int64  `json:"offset"`
 		Data   []byte `json:"data"`
+	}
+	// namesBody asks for names. Have are hashes of answers that are there already.
+	namesBody struct {
+		Resource desired.Resource `json:"resource"`
+		Have     []string         `json:"have,omitempty"`
+	}
+	// namesAnswer has the names, or says which of those that are there they are. Hash is theirs.
+	namesAnswer struct {
+		Names *desired.ZeekNames `json:"names,omitempty"`
+		Hash  string             `json:"hash"`
 	}
 	askBody struct {
 		Cluster string `json:"cluster"`

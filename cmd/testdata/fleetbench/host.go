@@ -25,6 +25,7 @@ const (
 	stopTakes  = 100 * time.Millisecond
 	joinsSeen  = 500 * time.Millisecond
 	diskSeen   = 10 * time.Second
+	zeekTakes  = time.Second // to name its options
 )
 
 // host is an agent whose nodes are entries of a map.
@@ -254,9 +255,14 @@ func (h *host) CheckUpdate(context.Context, []desired.Resource) ([]observed.Prob
 	return nil, nil
 }
 
-// Names are about as many as Zeek 8.2 has.
-func (h *host) Names(context.Context, desired.Resource) (desired.ZeekNames, error) {
-	return zeekNames(), nil
+// Names are about as many as Zeek 8.2 has. To ask it takes a run.
+func (h *host) Names(ctx context.Context, _ desired.Resource) (desired.ZeekNames, error) {
+	select {
+	case <-time.After(zeekTakes):
+		return zeekNames(), nil
+	case <-ctx.Done():
+		return desired.ZeekNames{}, context.Cause(ctx)
+	}
 }
 
 var zeekNames = sync.OnceValue(func() desired.ZeekNames {
