@@ -18,24 +18,61 @@ type Compiled struct {
 	Assignment Assignment
 	// Diagnostics that only show once all clusters and the facts are seen together.
 	Diagnostics []Diagnostic
+
+	// said are the diagnostics of each cluster by itself, by name; assigned those of assigning.
+	said     map[string][]Diagnostic
+	assigned []Diagnostic
+	// of are the clusters, with their revisions.
+	of []string
+}
+
+// kept reports whether what is to be assigned is known already: the clusters are the same, and so is what was assigned before.
+func (c *Compiled) kept(clusters []*Cluster, prev Assignment) bool {
+	same := func(of string, c *Cluster) bool { return c.Revision != "" && of == c.Name+" "+c.Revision }
+	return c.said != nil && slices.EqualFunc(c.of, clusters, same) && len(prev.differs(c.Assignment)) == 0
 }
 
 // Compile turns clusters (all of one source, each free of errors) into resources. It is pure: facts are
 // what is known of the hosts, prev what was assigned before, now only dates what is gone.
 func Compile(clusters []*Cluster, facts Facts, prev Assignment, now time.Time) Compiled {
+	return Recompile(clusters, facts, prev, now, Compiled{}, func(*Cluster) bool { return false })
+}
+
+// Recompile is Compile, and takes from before what was compiled then of clusters for which same says that they, and the facts about
+// their instances and keys, are what they were. What is assigned is looked at here. Resources may be shared with before.
+func Recompile(clusters []*Cluster, facts Facts, prev Assignment, now time.Time, before Compiled, same func(*Cluster) bool) Compiled {
 	clusters = slices.Clone(clusters)
 	slices.SortFunc(clusters, func(a, b *Cluster) int { return strings.Compare(a.Name, b.Name) })
 
 	k := &compiler{facts: facts, prev: prev, addresses: orEmpty(prev.Addresses)}
-	next, diags := assign(clusters, prev, k.address, now)
-	k.next = next
-	k.diags = diags
+	if before.kept(clusters, prev) {
+		k.next, k.diags = prev.clone(), slices.Clone(before.assigned)
+	} else {
+		k.next, k.diags = assign(clusters, prev, k.address, now)
+	}
+	next, assigned := k.next, slices.Clone(k.diags)
 
-	out := Compiled{Resources: make(map[string][]Resource, len(clusters))}
+	out := Compiled{Resources: make(map[string][]Resource, len(clusters)), said: make(map[string][]Diagnostic, len(clusters)), assigned: assigned}
 	for _, c := range clusters {
-		before := len(k.diags)
+		out.of = append(out.of, c.Name+" "+c.Revision)
+	}
+	moved := map[string]bool{}
+	if before.said != nil {
+		moved = next.differs(before.Assignment)
+	}
+	for _, c := range clusters {
+		if said, was := before.said[c.Name]; was && same(c) && !moved[c.Name] && k.reachedAsBefore(c, before.Assignment.Addresses) {
+			out.said[c.Name] = said
+			k.diags = append(k.diags, said...)
+			if rs, ok := before.Resources[c.Name]; ok {
+				out.Resources[c.Name] = rs
+			}
+			continue
+		}
+		first := len(k.diags)
 		rs := k.cluster(c)
-		if !HasErrors(k.diags[before:]) {
+		out.said[c.Name] = slices.Clone(k.diags[first:])
+		if !HasErrors(k.diags[first:]) {
 			out.Resources[c.Name] = rs
 		}
 	}
@@ -43,6 +80,20 @@ func Compile(clusters []*Cluster, facts Facts, prev Assignment, now time.Time) C
 	out.Assignment, out.Diagnostics = k.next, k.diags
 	SortDiagnostics(out.Diagnostics)
 	return out
+}
+
+// reachedAsBefore reports whether the addresses of a cluster's instances are what they were.
+func (k *compiler) reachedAsBefore(c *Cluster, before map[string]string) bool {
+	if !c.severalInstances() {
+		return true
+	}
+	for _, i := range c.UsedInstances() {
+		// One that the file states is the cluster's own, and none of those that stick.
+		if now := k.address(c, i); k.addresses[i] == now && before[i] != now {
+			return false
+		}
+	}
+	return true
 }
 
 // compiler holds what is the same for all clusters of one Compile.
@@ -92,7 +143,7 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 	xpub, xsub := k.endpoints(c, addr)
 	pe := newPeers(layout)
 	slots := k.logEndpoints(c, layout, addr)
-	t := table()
+	t, shared := table(), &sharer{lists: map[string][]string{}}
 	byRole := map[Role][]use{}
 	local := map[string]bool{}
 	for _, n := range c.Nodes {
@@ -122,7 +173,7 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 			})
 		}
 		r := Resource{Cluster: c.Name, Name: n.Name, Type: TypeNode, Role: n.Role, Instance: n.Instance, Node: spec, Tunable: []string{}}
-		r.Parts = parts(byRole[n.Role], &nodeInput{node: n, spec: spec, peer: pe})
+		r.Parts = shared.apply(byRole[n.Role], &nodeInput{node: n, spec: spec, peer: pe})
 		r.Seal()
 		rs = append(rs, r)
 	}

@@ -222,15 +222,34 @@ func rows(t []use, role Role, b Backend) []use {
 	return out
 }
 
-// parts applies the rows to one node.
-func parts(rs []use, in *nodeInput) []Part {
-	ps := make([]Part, 0, len(rs))
+// sharer has one copy of values that many nodes have in common. Nobody changes the values of a part.
+type sharer struct {
+	lists map[string][]string
+	key   []byte
+	parts []Part
+}
+
+func (s *sharer) share(values []string) []string {
+	s.key = s.key[:0]
+	for _, v := range values {
+		s.key = append(append(s.key, v...), 0)
+	}
+	if l, ok := s.lists[string(s.key)]; ok {
+		return l
+	}
+	s.lists[string(s.key)] = values
+	return values
+}
+
+// apply the rows to one node.
+func (s *sharer) apply(rs []use, in *nodeInput) []Part {
+	s.parts = s.parts[:0]
 	for _, u := range rs {
 		if v := u.values(in); len(v) > 0 {
-			ps = append(ps, Part{Field: u.field, Relation: u.relation, Values: v})
+			s.parts = append(s.parts, Part{Field: u.field, Relation: u.relation, Values: s.share(v)})
 		}
 	}
-	return ps
+	return slices.Clone(s.parts) // most rows have no values
 }
 
 // listen is the address that a node's own listener is bound to; empty where it has none. With ZeroMQ

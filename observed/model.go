@@ -32,6 +32,8 @@ type Report struct {
 	// Events since the agent began, newest last, bounded; Seq rises by one, and never goes back when the
 	// agent begins anew, so that a reader knows which it has seen.
 	Events []Event `json:"events,omitempty"`
+	// Seen numbers the report where it was taken in: as long as it is the same, only At may differ. 0: nobody has numbered it.
+	Seen uint64 `json:"-"`
 }
 
 // Host is what an agent knows of the machine.

@@ -62,7 +62,15 @@ type Engine struct {
 	parsed     map[string]*desired.Cluster // by object
 	files      map[string]desired.ClusterFile
 	compiled   desired.Compiled
-	compiledAs string // what compiled was computed from
+	compiledAs map[string]string                // by cluster: what it was compiled from, but for what is assigned
+	draft      *draft                           // of the newest snapshot, until it is the target
+	targetsAs  string                           // of which revisions and keys compiled is
+	hosts      map[string]desired.InstanceFacts // of the newest reports; nil: to be made
+	factsNew   bool                             // what is known of hosts may ask for other resources
+	readings   map[string]reading               // by cluster: the newest file
+	options    bool                             // a target has options, so that names matter to what it is compiled to
+	attention  attention
+	undrifted  map[string]bool // instances whose events may not be in the journal
 	relation   func(desired.Role, string) desired.Relation
 	works      map[string]*work                  // by cluster
 	plans      map[string]reconciler.ClusterPlan // by cluster
@@ -91,7 +99,7 @@ func New(cfg Config) *Engine {
 		fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
 		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
 		plans: map[string]reconciler.ClusterPlan{}, keyrings: map[string]*keyring{},
-		names:    newNames(),
+		names: newNames(), attention: newAttention(), undrifted: map[string]bool{}, readings: map[string]reading{},
 		loadings: map[string]*loading{}, loadMemory: map[string]loadAnswer{},
 	}
 }
@@ -206,24 +214,27 @@ func (e *Engine) record(ctx context.Context, rs ...*Record) bool {
 	for _, r := range rs {
 		e.state.Apply(*r)
 	}
+	e.noteRecords(rs)
 	return true
 }
 
 // step brings the world one step nearer to the target.
 func (e *Engine) step(ctx context.Context, now time.Time) {
-	for _, r := range e.cfg.Agents.Reports() {
-		e.reports[r.Instance] = r
+	wasReady := e.ready()
+	news := e.hear(now)
+	e.joins.see(e.reports, e.fleet, news, &e.attention, now, e.timings.Stale)
+	if e.ready() != wasReady {
+		e.attention.all, e.factsNew = true, true
 	}
-	e.fleet = e.joins.see(e.reports, now, e.timings.Stale)
 	e.expire(ctx, now)
-	e.drift(ctx)
+	e.drift(ctx, news)
 	if e.pending != nil && e.ready() && !now.Before(e.intakeAt) {
 		o := *e.pending
 		e.pending = nil
 		e.observe(ctx, o)
 	}
 	e.compile(ctx, now)
-	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+	for _, name := range e.due(now) {
 		e.reconcile(ctx, name, now)
 	}
 	e.finishDraining()
@@ -250,23 +261,5 @@ func (e *Engine) expire(ctx context.Context, now time.Time) {
 	}
 	if len(rs) > 0 {
 		e.record(ctx, rs...)
-	}
-}
-
-// drift journals what agents did or saw without an order.
-func (e *Engine) drift(ctx context.Context) {
-	var rs []*Record
-	for _, inst := range slices.Sorted(maps.Keys(e.fleet)) {
-		for _, ev := range e.fleet[inst].Events {
-			if ev.Seq <= e.state.Drifted[inst] {
-				continue
-			}
-			rs = append(rs, &Record{Kind: KindDrift, At: ev.At, By: inst, Reason: ev.Text, Drift: &Drift{
-				Instance: inst, Seq: ev.Seq, Resource: ev.Resource, Event: ev.Kind, Text: ev.Text, PID: ev.PID, Tail: ev.Tail,
-			}})
-		}
-	}
-	if len(rs) > 0 {
-		e.record(ctx, rs...) // agents log their events themselves
 	}
 }

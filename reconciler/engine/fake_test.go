@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,8 @@ type hosts struct {
 	stuck   map[string]bool
 	events  []observed.Event
 	changed chan struct{}
+	// said is the newest report as it was made, last as it was given to the engine.
+	said, last observed.Report
 	// fails says why a resource crashes when it is started from this spec.
 	fails func(r *desired.Resource) string
 	// members are the nodes that have joined the brokers; nil: brokers do not say.
@@ -89,7 +92,19 @@ func (h *hosts) Reports() []observed.Report {
 	slices.SortFunc(r.Resources, func(x, y observed.Resource) int {
 		return cmp.Or(strings.Compare(x.Cluster, y.Cluster), strings.Compare(x.Name, y.Name))
 	})
-	return []observed.Report{r}
+	return []observed.Report{h.numbered(r)}
+}
+
+// numbered numbers a report as the engine relies on it: what says the same is the same, with what the engine has written into it.
+func (h *hosts) numbered(r observed.Report) observed.Report {
+	at := r.At
+	if r.At = (time.Time{}); h.last.Seen == 0 || !reflect.DeepEqual(r, h.said) {
+		seen := h.last.Seen + 1
+		h.said, h.last = r, r
+		h.last.Resources, h.last.Seen = slices.Clone(r.Resources), seen
+	}
+	h.last.At = at
+	return h.last
 }
 
 func (h *hosts) Do(_ context.Context, _ string, o desired.Order) error {

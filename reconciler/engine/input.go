@@ -21,6 +21,8 @@ type view struct {
 	patience time.Duration // with a process that runs and is not yet of use
 	now      time.Time
 	draining bool // everything is to stop: no suspension counts
+	// places of clusters: the instances whose reports have something of them; nil: any may.
+	places map[string]map[string]bool
 }
 
 // input for the plan of one cluster that is to become want at the revision to.
@@ -31,12 +33,13 @@ func (v *view) input(name, to string, want []desired.Resource, max desired.Quant
 	}
 	in := reconciler.Input{
 		Cluster: name, From: h.Good, To: to, Want: want, Known: map[string]string{}, Held: map[string]string{},
-		Restart: map[string]reconciler.Request{}, Suspended: map[string]string{}, Instances: v.instances(),
+		Restart: map[string]reconciler.Request{}, Suspended: map[string]string{},
 		MaxUnavailable: max, Relation: v.relation,
 	}
 	for res, p := range h.Known {
 		in.Known[name+"/"+res] = p.Instance
 	}
+	in.Instances = v.instances(&in)
 	for key, w := range v.state.Restarts {
 		if strings.HasPrefix(key, name+"/") {
 			in.Restart[key] = reconciler.Request{Reason: cmpOr(w.Reason, "asked for by "+w.By), Incarnation: w.Incarnation}
@@ -73,10 +76,14 @@ func cmpOr(a, b string) string {
 	return b
 }
 
-// instances with their age.
-func (v *view) instances() map[string]reconciler.Instance {
-	m := make(map[string]reconciler.Instance, len(v.fleet))
-	for name, r := range v.fleet {
+// instances with their age, of those that have to do with the cluster.
+func (v *view) instances(in *reconciler.Input) map[string]reconciler.Instance {
+	m := map[string]reconciler.Instance{}
+	for name := range v.instancesOf(in) {
+		r, reports := v.fleet[name]
+		if !reports {
+			continue
+		}
 		i := reconciler.Instance{Resources: r.Resources}
 		if age := v.now.Sub(r.At); age > v.stale {
 			i.Silent = fmt.Sprintf("%s has not reported for %s", name, age.Round(time.Second))

@@ -44,8 +44,9 @@ func (e *Engine) observe(ctx context.Context, o Observation) {
 	if !e.admits(ctx, o) {
 		return
 	}
-	in := judge(o.Snapshot, e.cfg.Parse, e.cfg.Validate, e.cfg.Instance)
+	in := judge(o.Snapshot, e.parse, e.cfg.Validate, e.cfg.Instance)
 	e.seen.diagnostics = in.diagnostics
+	maps.DeleteFunc(e.readings, func(name string, _ reading) bool { return !in.has(name) })
 	if !e.learned(ctx, in.good) {
 		e.pending = &o // an answer is to come
 		return
@@ -116,6 +117,32 @@ func (e *Engine) learned(ctx context.Context, cs map[string]*desired.Cluster) bo
 		}
 	}
 	return all
+}
+
+// reading is what a file was read as.
+type reading struct {
+	revision    string
+	cluster     *desired.Cluster
+	diagnostics []desired.Diagnostic
+}
+
+// parse reads a file, unless it is what it was when it was read last: of many files mostly one has changed. The cluster is the caller's,
+// with what it refers to shared.
+func (e *Engine) parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.Diagnostic) {
+	r, rev := e.readings[f.Name], f.Revision()
+	if r.revision != rev {
+		c, ds := e.cfg.Parse(f, instance)
+		if c != nil && c.Revision == "" {
+			c.Revision = rev
+		}
+		r = reading{rev, c, ds}
+		e.readings[f.Name] = r
+	}
+	if r.cluster == nil {
+		return nil, slices.Clone(r.diagnostics)
+	}
+	c := *r.cluster
+	return &c, slices.Clone(r.diagnostics)
 }
 
 // judged is a snapshot, read and validated.
@@ -198,7 +225,12 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 		}
 	}
 	// Keys are made for what is accepted, and change nothing about whether it is.
-	out := desired.Compile(clusterList(all), e.facts().WithAssumedKeys(clusterList(all)), e.state.Assigned(), o.CheckedAt)
+	cs := clusterList(all)
+	facts := e.facts().WithAssumedKeys(cs)
+	d := &draft{as: clusterKeys(cs, facts)}
+	d.out = desired.Recompile(cs, facts, e.state.Assigned(), o.CheckedAt, e.compiled, func(c *desired.Cluster) bool { return d.as[c.Name] == e.compiledAs[c.Name] })
+	out := d.out
+	e.draft = d
 	in.blame(out.Diagnostics)
 	e.seen.diagnostics = in.diagnostics
 	desired.SortDiagnostics(e.seen.diagnostics)
@@ -206,6 +238,7 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 		return false
 	}
 
+	own := ownParts(out.Assignment, slices.Concat(slices.Collect(maps.Keys(in.good)), slices.Collect(maps.Keys(e.state.Clusters))))
 	var rs []*Record
 	for _, name := range slices.Sorted(maps.Keys(in.good)) {
 		f := in.files[name]
@@ -223,9 +256,10 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 			return false
 		}
 		c := in.good[name]
+		e.parsed[object], e.files[object] = c, f // it is about to be the target, and need not be read again
 		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: rev, By: by, Accepted: &Accepted{
 			Object: object, Commit: commit, Author: author, Loads: in.loads[name], Resources: placements(out.Resources[name]), PruneGuard: c.Settings.PruneGuard,
-			Guard: e.guard(h, out.Resources[name], false), Assignment: out.Assignment,
+			Guard: e.guard(h, out.Resources[name], false), Assignment: own[name], Own: true,
 		}})
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
@@ -234,7 +268,7 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 			continue
 		}
 		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: RemovedRevision, By: by, Accepted: &Accepted{
-			Removed: true, Commit: commit, Author: author, Guard: e.guard(h, nil, true), Assignment: out.Assignment, PruneGuard: h.Newest().PruneGuard,
+			Removed: true, Commit: commit, Author: author, Guard: e.guard(h, nil, true), Assignment: own[name], Own: true, PruneGuard: h.Newest().PruneGuard,
 		}})
 	}
 	if len(rs) == 0 {
@@ -314,6 +348,16 @@ func (e *Engine) guard(h *History, candidate []desired.Resource, removed bool) s
 	return ""
 }
 
+// ownParts are what records of clusters are to have of an assignment.
+func ownParts(a desired.Assignment, clusters []string) map[string]desired.Assignment {
+	own := a.Parts(clusters)
+	for name, o := range own {
+		o.Addresses = a.Addresses
+		own[name] = o
+	}
+	return own
+}
+
 func placements(rs []desired.Resource) map[string]Placement {
 	m := make(map[string]Placement, len(rs))
 	for _, r := range rs {
@@ -335,7 +379,7 @@ func (e *Engine) clusterOf(ctx context.Context, rev *Revision) *desired.Cluster 
 		e.log.Error("Cannot read an accepted revision; its cluster is left alone", "revision", rev.ID, "error", err)
 		return nil
 	}
-	c, ds := e.cfg.Parse(f, e.cfg.Instance)
+	c, ds := e.parse(f, e.cfg.Instance)
 	if c == nil || desired.HasErrors(ds) {
 		e.log.Error("Cannot use an accepted revision; its cluster is left alone", "revision", rev.ID, "problem", firstProblem(firstErrors(ds)))
 		return nil
@@ -363,7 +407,9 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 		return
 	}
 	e.tendKeys(ctx, now)
-	if e.compileKey() == e.compiledAs {
+	targets := e.targetsKey()
+	if targets == e.targetsAs && !e.factsNew {
+		e.draft = nil
 		return
 	}
 	var cs []*desired.Cluster
@@ -374,25 +420,71 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 	}
 	e.tendKeys(ctx, now) // of those that were read just now
 	facts := e.facts()
-	e.compiled = desired.Compile(cs, facts, e.state.Assigned(), now)
-	if e.compiledAs = ""; e.withhold(ctx, cs, facts) {
+	as := clusterKeys(cs, facts)
+	e.options = slices.ContainsFunc(cs, hasOptions)
+	targets = e.targetsKey()
+	if targets != e.targetsAs || !maps.Equal(as, e.compiledAs) || len(e.names.withheld) > 0 {
+		before, was := e.compiled, e.compiledAs
+		if e.draft != nil { // it has what was there before, too
+			before, was = e.draft.out, e.draft.as
+		}
+		now := desired.Recompile(cs, facts, e.state.Assigned(), now, before, func(c *desired.Cluster) bool { return as[c.Name] == was[c.Name] })
+		before, e.compiled = e.compiled, now
+		e.wantedAnew(before.Resources)
+	}
+	e.draft = nil
+	e.compiledAs, e.targetsAs, e.factsNew = as, "", true
+	if e.withhold(ctx, cs, facts) {
 		if e.pending == nil {
 			e.forgetNames(facts)
 		}
-		e.compiledAs = e.compileKey()
+		e.targetsAs, e.factsNew = targets, false
+	} else {
+		e.attention.all = true
 	}
 	e.keepParsed(cs)
 }
 
-// compileKey names what compile makes its resources from.
-func (e *Engine) compileKey() string {
-	key := factsKey(e.facts())
+// targetsKey names the revisions that are to run, and the keys that count.
+func (e *Engine) targetsKey() string {
+	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
-		if rev := e.state.Clusters[name].Target(); rev != nil && !rev.Removed {
-			key += fmt.Sprintf("\x00%s %s %d", name, rev.Object, rev.At.UnixNano())
+		h := e.state.Clusters[name]
+		if rev := h.Target(); rev != nil && !rev.Removed {
+			fmt.Fprintf(&b, "\x00%s %s %d %v", name, rev.Object, rev.At.UnixNano(), h.keyIDs())
 		}
 	}
-	return key
+	return b.String()
+}
+
+// draft is what a snapshot was compiled to before it was accepted, and of what.
+type draft struct {
+	out desired.Compiled
+	as  map[string]string
+}
+
+// clusterKeys are those of clusters, by name.
+func clusterKeys(cs []*desired.Cluster, f desired.Facts) map[string]string {
+	m := make(map[string]string, len(cs))
+	for _, c := range cs {
+		m[c.Name] = clusterKey(c, f)
+	}
+	return m
+}
+
+// clusterKey names what a cluster is compiled from, but for what is assigned.
+func clusterKey(c *desired.Cluster, f desired.Facts) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %v %v", c.Revision, c.Loaded, f.Keys[c.Name])
+	for _, inst := range c.UsedInstances() {
+		i, reports := f.Instances[inst]
+		z, asked := i.Zeek[c.Settings.Zeek]
+		fmt.Fprintf(&b, "\x00%s %t %v %t %v", inst, reports, i.Addresses, asked, z)
+		if hasOptions(c) {
+			b.WriteString(namesKey(i.Names))
+		}
+	}
+	return b.String()
 }
 
 // keepParsed forgets the revisions that are no target.
@@ -408,23 +500,8 @@ func (e *Engine) keepParsed(cs []*desired.Cluster) {
 
 // facts from the newest reports, with the keys that count.
 func (e *Engine) facts() desired.Facts {
-	f := withNames(factsFrom(e.fleet, e.cfg.Instance), e.names.known)
-	f.Keys = e.state.keyFacts()
-	return f
-}
-
-func factsKey(f desired.Facts) string {
-	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(f.Instances)) {
-		i := f.Instances[name]
-		fmt.Fprintf(&b, "%s %v", name, i.Addresses)
-		for _, z := range slices.Sorted(maps.Keys(i.Zeek)) {
-			fmt.Fprintf(&b, " %s=%v", z, i.Zeek[z])
-		}
-		b.WriteString(namesKey(i.Names))
+	if e.hosts == nil {
+		e.hosts = withNames(factsFrom(e.fleet, e.cfg.Instance), e.names.known).Instances
 	}
-	for _, name := range slices.Sorted(maps.Keys(f.Keys)) {
-		fmt.Fprintf(&b, "\x00%s %v", name, f.Keys[name])
-	}
-	return b.String()
+	return desired.Facts{Default: e.cfg.Instance, Instances: e.hosts, Keys: e.state.keyFacts()}
 }

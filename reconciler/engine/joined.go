@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,13 +35,30 @@ func notAnswering(since time.Time) string {
 // not. When a broker comes back, those that had joined have its grace period and joinedBeyond to return. So the
 // restart of a broker fails no rollout.
 type joins struct {
-	was   map[string]joined   // by key: processes that had joined
-	spoke map[string]speaking // by key of a broker
+	clusters map[string]*clusterJoins
+	before   time.Time // when all of it was last so
+	// said is what reports say of the resources that were marked as not healthy, by instance and index.
+	said map[string]map[int]health
+	// lent are the instances whose resources somebody else may be reading.
+	lent map[string]bool
+}
+
+type health struct {
+	healthy bool
+	reason  string
+}
+
+// clusterJoins are those of one cluster.
+type clusterJoins struct {
+	was      map[string]joined   // by node: processes that had joined
+	spoke    map[string]speaking // by instance and name of a broker
+	unsteady bool                // time alone may change what is decided
 }
 
 type joined struct {
-	pid int
-	at  time.Time // last seen
+	pid    int
+	at     time.Time // last seen
+	member bool      // it was one when it was looked at last, so it still is as long as nothing is new
 }
 
 // speaking is a broker's process, and since when it says who has joined.
@@ -58,43 +76,112 @@ type brokerSeen struct {
 	members []observed.Member
 }
 
-// see returns the fleet with Joined, Answering and Silent filled in, and with Healthy and Reason of the nodes that one of the
-// first two is false for.
-// reports are left as they are: those that nothing is added to are shared.
-func (j *joins) see(reports map[string]observed.Report, now time.Time, stale time.Duration) map[string]observed.Report {
-	brokers := j.brokers(reports, now, stale)
-	if len(brokers) == 0 && len(j.was) == 0 {
-		return reports
+// see brings fleet, the reports with Joined, Answering and Silent filled in, and with Healthy and Reason of the nodes that one of the
+// first two is false for, to what reports say now. Those that are news are the reports that are others than before, whose clusters
+// are touched. Reports that are numbered are written into, see Agents; others are left as they are.
+func (j *joins) see(reports, fleet map[string]observed.Report, news []string, a *attention, now time.Time, stale time.Duration) {
+	if j.clusters == nil {
+		j.clusters, j.said, j.lent = map[string]*clusterJoins{}, map[string]map[int]health{}, map[string]bool{}
 	}
-	fleet, met := make(map[string]observed.Report, len(reports)), make(map[string]joined, len(j.was))
 	for name, r := range reports {
-		own := false
-		for i := range r.Resources {
-			s := &r.Resources[i]
-			if s.PID == 0 || len(s.Parts["broker"]) == 0 {
-				continue
-			}
-			key := s.Key()
-			is, keep := j.decide(s, j.was[key], brokers[s.Cluster], now)
-			if keep.pid != 0 {
-				met[key] = keep
-			}
-			if is == nil {
-				continue
-			}
-			if !own {
-				r.Resources, own = slices.Clone(r.Resources), true
-				s = &r.Resources[i]
-			}
-			mark(s, is)
-			if m := brokerOf(s, brokers[s.Cluster]).member(s); m != nil && m.PID == s.PID {
-				markAnswering(s, m)
-			}
+		if f, known := fleet[name]; known {
+			f.At = r.At
+			fleet[name] = f
 		}
-		fleet[name] = r
 	}
-	j.was = met
-	return fleet
+	for _, name := range news {
+		fleet[name] = reports[name]
+		delete(j.said, name)
+		delete(j.lent, name)
+	}
+	own := map[string]bool{} // whose resources were copied in this step
+	for cluster := range a.places {
+		c := j.clusters[cluster]
+		if c == nil {
+			c = &clusterJoins{}
+			j.clusters[cluster] = c
+		}
+		if a.all || c.unsteady || a.clusters[cluster] {
+			j.seeCluster(c, cluster, reports, fleet, own, a.places[cluster], now, stale)
+		}
+	}
+	maps.DeleteFunc(j.clusters, func(cluster string, _ *clusterJoins) bool { return len(a.places[cluster]) == 0 })
+	j.before = now
+}
+
+// lend: somebody else is about to read the fleet.
+func (j *joins) lend(fleet map[string]observed.Report) {
+	if j.lent == nil {
+		return // nothing was seen yet
+	}
+	for name := range fleet {
+		j.lent[name] = true
+	}
+}
+
+func (j *joins) seeCluster(c *clusterJoins, cluster string, reports, fleet map[string]observed.Report, own, places map[string]bool, now time.Time, stale time.Duration) {
+	brokers := c.brokers(cluster, reports, places, now, stale)
+	met := map[string]joined{}
+	for name := range places {
+		rs := fleet[name].Resources
+		for i := firstOf(rs, cluster); i < len(rs) && rs[i].Cluster == cluster; i++ {
+			s, said := rs[i], j.said[name]
+			s.Joined, s.Answering, s.Silent = nil, nil, time.Time{}
+			if raw, marked := said[i]; marked {
+				s.Healthy, s.Reason = raw.healthy, raw.reason
+			}
+			raw := health{s.Healthy, s.Reason}
+			if s.PID != 0 && len(s.Parts["broker"]) > 0 {
+				was := c.was[s.Name]
+				if was.member {
+					was.at, was.member = j.before, false
+				}
+				is, keep := j.decide(&s, was, brokers, now)
+				if keep.pid != 0 {
+					met[s.Name] = keep
+				}
+				if is != nil {
+					mark(&s, is)
+					if m := brokerOf(&s, brokers).member(&s); m != nil && m.PID == s.PID {
+						markAnswering(&s, m)
+					}
+				}
+			}
+			if sameMarks(&s, &rs[i]) {
+				continue
+			}
+			if f := fleet[name]; !own[name] && (reports[name].Seen == 0 || j.lent[name]) { // others may still read what was there
+				f.Resources, own[name] = slices.Clone(f.Resources), true
+				fleet[name], rs = f, f.Resources
+				delete(j.lent, name)
+			}
+			if raw == (health{s.Healthy, s.Reason}) {
+				delete(said, i)
+			} else {
+				if said == nil {
+					said = map[int]health{}
+					j.said[name] = said
+				}
+				said[i] = raw
+			}
+			o := &rs[i] // nothing else of it is written: others may read the rest
+			o.Joined, o.Answering, o.Silent, o.Healthy, o.Reason = s.Joined, s.Answering, s.Silent, s.Healthy, s.Reason
+		}
+	}
+	c.was = met
+	c.unsteady = len(brokers) == 0 && len(met) > 0 || slices.ContainsFunc(brokers, func(b brokerSeen) bool { return !b.speaks || b.young })
+}
+
+// firstOf is where the resources of a cluster begin.
+func firstOf(rs []observed.Resource, cluster string) int {
+	i, _ := slices.BinarySearchFunc(rs, cluster, func(r observed.Resource, c string) int { return strings.Compare(r.Cluster, c) })
+	return i
+}
+
+// sameMarks reports whether two views of one report's resource agree.
+func sameMarks(a, b *observed.Resource) bool {
+	same := func(x, y *bool) bool { return x == y || x != nil && y != nil && *x == *y }
+	return same(a.Joined, b.Joined) && same(a.Answering, b.Answering) && a.Silent.Equal(b.Silent) && a.Healthy == b.Healthy && a.Reason == b.Reason
 }
 
 // mark a node as joined, or not. One that does something else than run, or is in trouble, has its reason already.
@@ -133,7 +220,7 @@ func (j *joins) decide(s *observed.Resource, was joined, brokers []brokerSeen, n
 	case !b.speaks:
 		return nil, was
 	case b.member(s) != nil:
-		return &yes, joined{pid: s.PID, at: now}
+		return &yes, joined{pid: s.PID, at: now, member: true}
 	case b.young && was.pid != 0:
 		return &yes, was
 	}
@@ -161,26 +248,24 @@ func (b *brokerSeen) member(s *observed.Resource) *observed.Member {
 	return nil
 }
 
-// brokers are those of all clusters.
-func (j *joins) brokers(reports map[string]observed.Report, now time.Time, stale time.Duration) map[string][]brokerSeen {
-	var out map[string][]brokerSeen
-	var spoke map[string]speaking
-	for inst, r := range reports {
+// brokers are those of the cluster.
+func (c *clusterJoins) brokers(cluster string, reports map[string]observed.Report, places map[string]bool, now time.Time, stale time.Duration) []brokerSeen {
+	var out []brokerSeen
+	spoke := map[string]speaking{}
+	for inst := range places {
+		r := reports[inst]
 		fresh := now.Sub(r.At) <= stale
-		for i := range r.Resources {
+		for i := firstOf(r.Resources, cluster); i < len(r.Resources) && r.Resources[i].Cluster == cluster; i++ {
 			s := &r.Resources[i]
 			if s.Type != string(desired.TypeBroker) {
 				continue
-			}
-			if out == nil {
-				out, spoke = map[string][]brokerSeen{}, map[string]speaking{}
 			}
 			b := brokerSeen{
 				endpoints: slices.Concat(s.Parts["xpub"], s.Parts["xsub"]), members: s.Members,
 				speaks: fresh && s.State == observed.Running && s.Healthy && s.PID != 0 && s.Members != nil,
 			}
-			key := inst + "/" + s.Key()
-			since, again := j.spoke[key]
+			key := inst + "/" + s.Name
+			since, again := c.spoke[key]
 			if b.speaks && (!again || since.pid != s.PID) {
 				since = speaking{pid: s.PID, since: now}
 			}
@@ -188,10 +273,10 @@ func (j *joins) brokers(reports map[string]observed.Report, now time.Time, stale
 				spoke[key] = since
 			}
 			b.young = b.speaks && now.Sub(since.since) < graceOf(s)+joinedBeyond
-			out[s.Cluster] = append(out[s.Cluster], b)
+			out = append(out, b)
 		}
 	}
-	j.spoke = spoke
+	c.spoke = spoke
 	return out
 }
 

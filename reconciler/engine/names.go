@@ -26,17 +26,27 @@ const namesPatience = 15 * time.Second
 // namesKept bounds what is known of an instance; beyond it what no target has is forgotten. Names of one key are some hundred kB.
 const namesKept = 32
 
+// namesAtOnce bounds the questions that are asked at the same time for plans to come.
+const namesAtOnce = 8
+
 // names are what is known of the names in nodes' scripts, by instance and desired.NamesKey.
 type names struct {
 	known  map[string]map[string]desired.ZeekNames
 	failed map[string]time.Time // when a question was in vain, by instance and key
 	asking map[string]bool
+	// open is how many questions are asked for a cluster.
+	open map[string]int
+	// room is for questions that nothing waits for but plans to come: each is a run of Zeek, and a controller that begins anew has one for
+	// every kind of node on every host.
+	room chan struct{}
 	// idle is closed when nothing is asked any more; nil: nobody waits for that.
 	idle chan struct{}
 	// since is when the newest revision of a cluster, by its name, began to wait for answers.
 	since map[string]time.Time
 	// withheld are clusters, by name, of whose target nothing is rolled out yet.
 	withheld map[string]bool
+	// alike is the newest answer to each question, by NamesKey, of any instance.
+	alike map[string]desired.ZeekNames
 	// settled is what a cluster was compiled as when its names were asked for last.
 	settled map[string]string
 }
@@ -44,7 +54,8 @@ type names struct {
 func newNames() names {
 	return names{
 		known: map[string]map[string]desired.ZeekNames{}, failed: map[string]time.Time{}, asking: map[string]bool{},
-		since: map[string]time.Time{}, withheld: map[string]bool{}, settled: map[string]string{},
+		open: map[string]int{}, room: make(chan struct{}, namesAtOnce),
+		since: map[string]time.Time{}, withheld: map[string]bool{}, settled: map[string]string{}, alike: map[string]desired.ZeekNames{},
 	}
 }
 
@@ -87,7 +98,8 @@ func withNames(f desired.Facts, known map[string]map[string]desired.ZeekNames) d
 // learnedNames reports whether the names are known that the scripts of these resources have, as far as agents can tell, and
 // asks for those that are not. tree is NAME/ of their cluster. A question that was in vain counts as an answer, unless that was
 // namesRetry before since: so who waits since then asks each once at most, and an answer of any age is enough with the zero time.
-func (e *Engine) learnedNames(ctx context.Context, facts desired.Facts, rs []desired.Resource, tree desired.Tree, since time.Time) bool {
+// Where room is not nil, questions are asked when there is room in it.
+func (e *Engine) learnedNames(ctx context.Context, facts desired.Facts, rs []desired.Resource, tree desired.Tree, since time.Time, room chan struct{}) bool {
 	all := true
 	for i := range rs {
 		r := rs[i]
@@ -110,11 +122,20 @@ func (e *Engine) learnedNames(ctx context.Context, facts desired.Facts, rs []des
 		}
 		all = false
 		e.names.asking[id] = true
+		e.names.open[r.Cluster]++
 		go func() {
+			if room != nil {
+				select {
+				case room <- struct{}{}:
+					defer func() { <-room }()
+				case <-ctx.Done():
+					return
+				}
+			}
 			within, cancel := context.WithTimeoutCause(ctx, e.timings.Check, fmt.Errorf("no answer within %s", e.timings.Check))
 			defer cancel()
 			n, err := e.askNames(within, r, tree)
-			e.later(ctx, func() { e.heardNames(r.Instance, key, n, err) })
+			e.later(ctx, func() { e.heardNames(&r, key, n, err) })
 		}()
 	}
 	return all
@@ -130,7 +151,15 @@ func (e *Engine) askNames(ctx context.Context, r desired.Resource, tree desired.
 }
 
 // heardNames takes an answer, in the loop.
-func (e *Engine) heardNames(instance, key string, n desired.ZeekNames, err error) {
+func (e *Engine) heardNames(r *desired.Resource, key string, n desired.ZeekNames, err error) {
+	instance := r.Instance
+	if e.names.open[r.Cluster]--; e.names.open[r.Cluster] <= 0 {
+		delete(e.names.open, r.Cluster)
+		e.attention.touch(r.Cluster)
+	}
+	if e.hosts = nil; e.options {
+		e.factsNew = true
+	}
 	id := instance + "\x00" + key
 	delete(e.names.asking, id)
 	defer e.names.heard()
@@ -142,7 +171,17 @@ func (e *Engine) heardNames(instance, key string, n desired.ZeekNames, err error
 	if e.names.known[instance] == nil {
 		e.names.known[instance] = map[string]desired.ZeekNames{}
 	}
-	e.names.known[instance][key] = n
+	e.names.known[instance][key] = e.names.shared(key, n)
+}
+
+// shared is the same as n, in the memory of what another instance has answered to the question of this key: they are many, and mostly
+// alike.
+func (n *names) shared(key string, answer desired.ZeekNames) desired.ZeekNames {
+	if old, ok := n.alike[key]; ok && old.Err == answer.Err && maps.Equal(old.Kinds, answer.Kinds) {
+		return old
+	}
+	n.alike[key] = answer
+	return answer
 }
 
 // postpone takes those of the good clusters back that have options of whose names it is not known yet what they are.
@@ -161,7 +200,7 @@ func (e *Engine) postpone(ctx context.Context, in *judged, now time.Time) {
 		if _, waits := e.names.since[c.Name]; !waits {
 			e.names.since[c.Name] = now
 		}
-		if e.learnedNames(ctx, facts, out.Resources[c.Name], in.files[c.Name].Tree, e.names.since[c.Name]) {
+		if e.learnedNames(ctx, facts, out.Resources[c.Name], in.files[c.Name].Tree, e.names.since[c.Name], nil) {
 			delete(e.names.since, c.Name)
 			continue
 		}
@@ -177,7 +216,7 @@ func hasOptions(c *desired.Cluster) bool { return len(c.Settings.Options) > 0 }
 func (e *Engine) withhold(ctx context.Context, cs []*desired.Cluster, facts desired.Facts) bool {
 	clear(e.names.withheld)
 	for _, c := range cs {
-		if hasOptions(c) && !e.cfg.HoldsOnly && !e.learnedNames(ctx, facts, e.compiled.Resources[c.Name], e.treeOf(c.Name), time.Time{}) {
+		if hasOptions(c) && !e.cfg.HoldsOnly && !e.learnedNames(ctx, facts, e.compiled.Resources[c.Name], e.treeOf(c.Name), time.Time{}, nil) {
 			e.names.withheld[c.Name] = true
 		}
 	}
@@ -203,6 +242,14 @@ func (e *Engine) forgetNames(facts desired.Facts) {
 		}
 		maps.DeleteFunc(keys, func(key string, _ desired.ZeekNames) bool { return !used[inst+"\x00"+key] })
 	}
+	maps.DeleteFunc(e.names.alike, func(key string, _ desired.ZeekNames) bool {
+		for _, keys := range e.names.known {
+			if _, known := keys[key]; known {
+				return false
+			}
+		}
+		return true
+	})
 	maps.DeleteFunc(e.names.failed, func(id string, _ time.Time) bool {
 		inst, key, _ := strings.Cut(id, "\x00")
 		_, known := e.names.known[inst][key]
@@ -220,11 +267,11 @@ func (e *Engine) treeOf(cluster string) desired.Tree {
 
 // settledNames asks for the names of a cluster that runs as it should, for the plans to come.
 func (e *Engine) settledNames(ctx context.Context, name string, want []desired.Resource, now time.Time) {
-	if e.draining || e.cfg.HoldsOnly || e.names.settled[name] == e.compiledAs {
+	if e.draining || e.cfg.HoldsOnly || e.names.settled[name] == e.compiledAs[name] {
 		return
 	}
-	if e.learnedNames(ctx, e.facts(), want, e.treeOf(name), now) {
-		e.names.settled[name] = e.compiledAs
+	if e.learnedNames(ctx, e.facts(), want, e.treeOf(name), now, e.names.room) {
+		e.names.settled[name] = e.compiledAs[name]
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 // Agents is how the engine reaches the hosts, be they one in the same process or a thousand over a
 // network. All methods may be called from several goroutines.
 type Agents interface {
-	// Reports has the newest report of every agent that ever spoke, in any order.
+	// Reports has the newest report of every agent that ever spoke, in any order. Where it is numbered (Seen), the engine fills in
+	// Joined, Answering, Silent, Healthy and Reason of its resources in place, so others leave those five alone.
 	Reports() []observed.Report
 	// Changed yields a value after Reports changed; it may run several changes together.
 	Changed() <-chan struct{}

@@ -170,7 +170,8 @@ func problemText(p observed.Problem) string {
 
 // anythingRuns reports whether any process of the cluster is up.
 func (e *Engine) anythingRuns(cluster string) bool {
-	for _, r := range e.fleet {
+	for inst := range e.attention.places[cluster] {
+		r := e.fleet[inst]
 		for i := range r.Resources {
 			if r.Resources[i].Cluster == cluster && r.Resources[i].PID != 0 {
 				return true

@@ -95,8 +95,10 @@ type Accepted struct {
 	// Guard is why the revision waits for a confirmation; empty: it does not.
 	Guard string `json:"guard,omitempty"`
 	// PruneGuard is the threshold that holds from now on.
-	PruneGuard desired.Quantity   `json:"prune_guard"`
+	PruneGuard desired.Quantity `json:"prune_guard"`
+	// Assignment of the cluster, with the addresses of all instances. Without Own, as older records are, it is that of all clusters.
 	Assignment desired.Assignment `json:"assignment"`
+	Own        bool               `json:"own_assignment,omitempty"`
 }
 
 // Placement is what is remembered of a resource: enough to know what may be stopped, and where.

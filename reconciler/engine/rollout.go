@@ -95,7 +95,7 @@ func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
 }
 
 func (e *Engine) view(now time.Time) *view {
-	return &view{state: e.state, fleet: e.fleet, relation: e.relation, stale: e.timings.Stale, patience: e.timings.Start, now: now, draining: e.draining}
+	return &view{state: e.state, fleet: e.fleet, relation: e.relation, stale: e.timings.Stale, patience: e.timings.Start, now: now, draining: e.draining, places: e.attention.places}
 }
 
 // wanted is what is to run of a cluster. ok is false where that is not known, and so nothing is done.

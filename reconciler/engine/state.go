@@ -2,7 +2,6 @@ package engine
 
 import (
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -254,6 +253,13 @@ func (s *State) Apply(r Record) {
 // What was assigned stays, so that a source which was only moved finds everything as it was.
 func (s *State) leave() {
 	fresh := NewState()
+	newest := make(map[string]desired.Assignment, len(s.Clusters))
+	for name, h := range s.Clusters {
+		if n := h.Newest(); n != nil {
+			newest[name] = n.Assignment
+		}
+	}
+	s.Assignment = s.Assignment.Overlay(newest)
 	s.Clusters, s.Holds, s.Restarts = fresh.Clusters, fresh.Holds, fresh.Restarts
 	s.Commit, s.Refused, s.Admitted = nil, "", ""
 	maps.DeleteFunc(s.Suspended, func(scope string, _ Suspension) bool { return scope != "*" && !strings.HasPrefix(scope, "instance:") })
@@ -261,7 +267,12 @@ func (s *State) leave() {
 
 func (s *State) accept(r Record) {
 	h := s.Cluster(r.Cluster)
-	own := r.Accepted.Assignment.Of(r.Cluster)
+	own := r.Accepted.Assignment
+	if r.Accepted.Own {
+		own.Addresses = nil
+	} else {
+		own = own.Of(r.Cluster)
+	}
 	if n := h.Newest(); n != nil && own.Same(n.Assignment) {
 		own = n.Assignment // shared: there may be many revisions of many nodes
 	}
@@ -274,7 +285,11 @@ func (s *State) accept(r Record) {
 		Resources: r.Accepted.Resources, Loads: r.Accepted.Loads, PruneGuard: r.Accepted.PruneGuard, Guard: r.Accepted.Guard,
 	})
 	h.Rejected = nil
-	s.Assignment = r.Accepted.Assignment
+	if r.Accepted.Own {
+		s.Assignment.Addresses = r.Accepted.Assignment.Addresses
+	} else {
+		s.Assignment = r.Accepted.Assignment
+	}
 	h.trim()
 }
 
@@ -318,34 +333,44 @@ func (h *History) know(id string) {
 	if rev == nil {
 		return
 	}
-	if h.Known == nil {
-		h.Known = map[string]Placement{}
-	}
+	// One that is known stays known where it was placed: it may still run there. What is known may be shared with a revision.
+	known, own := h.Known, false
 	for name, p := range rev.Resources {
-		// One that is known stays known where it was placed: it may still run there.
-		if _, ok := h.Known[name]; !ok {
-			h.Known[name] = p
+		if _, ok := known[name]; ok {
+			continue
 		}
+		if len(known) == 0 {
+			known = rev.Resources
+			break
+		}
+		if !own {
+			known, own = maps.Clone(known), true
+		}
+		known[name] = p
 	}
+	h.Known = known
 }
 
 // forget drops what a revision that runs completely no longer has.
 func (h *History) forget(id string) {
 	if rev := h.find(id); rev != nil {
-		h.Known = maps.Clone(rev.Resources)
+		h.Known = rev.Resources
 	}
 }
 
-// Assigned is what is assigned as long as the targets are what they are: the newest assignment, with that of
-// each target in the place of its cluster's.
+// Assigned is what is assigned as long as the targets are what they are: that of each cluster's target, or of its newest revision where
+// it has none that is to run; and what is left of clusters that are not known any more.
 func (s *State) Assigned() desired.Assignment {
-	a := s.Assignment
-	for _, name := range slices.Sorted(maps.Keys(s.Clusters)) {
-		if t := s.Clusters[name].Target(); t != nil && !t.Removed {
-			a = a.With(name, t.Assignment)
+	own := make(map[string]desired.Assignment, len(s.Clusters))
+	for name, h := range s.Clusters {
+		switch t, n := h.Target(), h.Newest(); {
+		case t != nil && !t.Removed:
+			own[name] = t.Assignment
+		case n != nil:
+			own[name] = n.Assignment
 		}
 	}
-	return a
+	return s.Assignment.Overlay(own)
 }
 
 // Target is the revision that is to run (decisions 11): the pin, else the newest accepted one that is

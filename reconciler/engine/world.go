@@ -40,8 +40,9 @@ func (e *Engine) World(ctx context.Context) (*World, error) {
 	}
 	var w *World
 	err := e.call(ctx, func() {
+		e.joins.lend(e.fleet)
 		w = &World{Source: e.cfg.Source, State: e.state, Fleet: maps.Clone(e.fleet), Instance: e.cfg.Instance, At: time.Now(), Names: e.names.snapshot()}
-		w.State = copyState(e.state)
+		w.State = e.state.Copy()
 	})
 	if err != nil {
 		return nil, err
@@ -49,9 +50,9 @@ func (e *Engine) World(ctx context.Context) (*World, error) {
 	return w, nil
 }
 
-// copyState makes a copy for another goroutine. Maps that Apply changes in place are copied; what it
+// Copy makes a copy for another goroutine. Maps that Apply changes in place are copied; what it
 // replaces as a whole is shared.
-func copyState(s *State) *State {
+func (s *State) Copy() *State {
 	c := *s
 	c.Clusters = make(map[string]*History, len(s.Clusters))
 	for n, h := range s.Clusters {

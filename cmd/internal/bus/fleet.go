@@ -29,7 +29,18 @@ type Fleet struct {
 	changed chan struct{}
 	mu      sync.Mutex
 	agents  map[string]*seat // by token
+	seen    uint64           // whole reports that were taken
+	same    interner         // of the goroutine that hears
+
+	answered answered
+	encoding chan struct{} // held while a call is written
 }
+
+// Bounds of what goes out at the same time: a controller that starts a whole fleet has ten thousands of orders for it.
+const (
+	encodeAtOnce = 4 // calls being written
+	ordersAtOnce = 8 // for one agent, sent and not yet taken
+)
 
 // FleetConfig of a controller's end.
 type FleetConfig struct {
@@ -49,6 +60,8 @@ type seat struct {
 	report observed.Report // At is when it, or the last beat, arrived
 	whole  bool            // report is the one that number names
 	asked  time.Time       // when it was last asked for a whole one
+	// orders has room for those that are on their way to it.
+	orders chan struct{}
 	// keys are the ids of those that it has been given in this life, by cluster.
 	keys map[string]string
 }
@@ -59,7 +72,7 @@ func NewFleet(conn *nats.Conn, cfg FleetConfig) (*Fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen to agents: %w", err)
 	}
-	f := &Fleet{conn: conn, codec: c, cfg: cfg, log: cfg.Log, changed: make(chan struct{}, 1), agents: map[string]*seat{}}
+	f := &Fleet{conn: conn, codec: c, cfg: cfg, log: cfg.Log, changed: make(chan struct{}, 1), agents: map[string]*seat{}, encoding: make(chan struct{}, encodeAtOnce)}
 	if f.sub, err = conn.Subscribe(reportSubject+"*", f.hear); err != nil {
 		return nil, fmt.Errorf("cannot listen to agents: %w", err)
 	}
@@ -84,13 +97,16 @@ func (f *Fleet) hear(m *nats.Msg) {
 		f.log.Warn("A report cannot be used", "instance", who, "error", err)
 		return
 	}
-	f.mu.Lock()
-	s := f.agents[who]
-	if s == nil {
-		s = &seat{}
-		f.agents[who] = s
+	if n.Report != nil {
+		f.same.report(n.Report)
 	}
+	f.mu.Lock()
+	s := f.seat(who)
 	news, ask := s.take(n, time.Now())
+	if news {
+		f.seen++
+		s.report.Seen = f.seen
+	}
 	f.mu.Unlock()
 	if ask {
 		if err := f.conn.Publish(wantSubject+who, nil); err != nil {
@@ -103,6 +119,16 @@ func (f *Fleet) hear(m *nats.Msg) {
 		default: // it is known already that something is new
 		}
 	}
+}
+
+// seat of an agent, by its token. f.mu is held.
+func (f *Fleet) seat(who string) *seat {
+	s := f.agents[who]
+	if s == nil {
+		s = &seat{orders: make(chan struct{}, ordersAtOnce)}
+		f.agents[who] = s
+	}
+	return s
 }
 
 // wantAgain is how long an agent has for a report that it was asked for.
@@ -140,8 +166,8 @@ func (f *Fleet) Reports() []observed.Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := make([]observed.Report, 0, len(f.agents))
-	for _, t := range slices.Sorted(maps.Keys(f.agents)) {
-		if s := f.agents[t]; s.boot != "" {
+	for _, s := range f.agents {
+		if s.boot != "" {
 			out = append(out, s.report)
 		}
 	}
@@ -153,6 +179,15 @@ func (f *Fleet) Changed() <-chan struct{} { return f.changed }
 
 // Do hands an order to an agent.
 func (f *Fleet) Do(ctx context.Context, instance string, o desired.Order) error {
+	f.mu.Lock()
+	room := f.seat(token(instance)).orders
+	f.mu.Unlock()
+	select {
+	case room <- struct{}{}:
+		defer func() { <-room }()
+	case <-ctx.Done():
+		return fmt.Errorf("%s has not taken the orders before: %w", instance, context.Cause(ctx))
+	}
 	// Its clock may be another: what is left of the deadline is in the call.
 	left := time.Duration(0)
 	if !o.Deadline.IsZero() {
@@ -174,7 +209,7 @@ func (f *Fleet) Ask(ctx context.Context, instance, zeek string) error {
 
 // Loads asks which scripts of NAME/ each resource would load.
 func (f *Fleet) Loads(ctx context.Context, instance string, rs []desired.Resource, each bool) (m map[string][]string, err error) {
-	err = f.ask(ctx, instance, methodLoads, 0, loadsBody{rs, each}, &m)
+	err = f.ask(ctx, instance, methodLoads, 0, loadsBody{pack(rs), each}, &m)
 	return m, err
 }
 
@@ -183,20 +218,14 @@ func (f *Fleet) Check(ctx context.Context, instance string, rs []desired.Resourc
 	if err := f.bringKeys(ctx, instance, rs...); err != nil {
 		return nil, err
 	}
-	err = f.ask(ctx, instance, methodCheck, 0, rs, &ps)
+	err = f.ask(ctx, instance, methodCheck, 0, pack(rs), &ps)
 	return ps, err
 }
 
 // CheckUpdate asks for what would keep nodes from taking options.
 func (f *Fleet) CheckUpdate(ctx context.Context, instance string, rs []desired.Resource) (ps []observed.Problem, err error) {
-	err = f.ask(ctx, instance, methodCheckUpdate, 0, rs, &ps)
+	err = f.ask(ctx, instance, methodCheckUpdate, 0, pack(rs), &ps)
 	return ps, err
-}
-
-// Names asks which names the scripts of a node let be redefined.
-func (f *Fleet) Names(ctx context.Context, instance string, r desired.Resource) (n desired.ZeekNames, err error) {
-	err = f.ask(ctx, instance, methodNames, 0, r, &n)
-	return n, err
 }
 
 // PutFiles makes NAME/ of a cluster available on an instance. What is there already is not sent, be it part of a file.
@@ -235,15 +264,11 @@ func (f *Fleet) ask(ctx context.Context, instance string, m method, left time.Du
 	if d := time.Until(end); left == 0 || d < left {
 		left = d
 	}
-	b, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("cannot ask %s: %w", instance, err)
-	}
 	epoch, err := f.cfg.Epoch()
 	if err != nil {
 		return fmt.Errorf("cannot ask %s: %w", instance, err)
 	}
-	b, err = json.Marshal(call{Method: m, Epoch: epoch, Left: left, Body: b})
+	b, err := f.write(ctx, call{Method: m, Epoch: epoch, Left: left}, body)
 	if err != nil {
 		return fmt.Errorf("cannot ask %s: %w", instance, err)
 	}
@@ -257,7 +282,11 @@ func (f *Fleet) ask(ctx context.Context, instance string, m method, left time.Du
 		return fmt.Errorf("cannot reach %s: %w", instance, err)
 	}
 	var a answer
-	if err := json.Unmarshal(msg.Data, &a); err != nil {
+	data, err := f.codec.grow(msg.Data)
+	if err == nil {
+		err = json.Unmarshal(data, &a)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot read the answer of %s: %w", instance, err)
 	}
 	if err := a.err(instance); err != nil || into == nil {
@@ -267,4 +296,25 @@ func (f *Fleet) ask(ctx context.Context, instance string, m method, left time.Du
 		return fmt.Errorf("cannot read the answer of %s: %w", instance, err)
 	}
 	return nil
+}
+
+// write makes a message of a call, when there is room for that: what is large is short-lived.
+func (f *Fleet) write(ctx context.Context, c call, body any) ([]byte, error) {
+	select {
+	case f.encoding <- struct{}{}:
+		defer func() { <-f.encoding }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	c.Body = json.RawMessage("0")
+	around, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	// The body is the last field. It is put in as it is: json would go through all of it once more.
+	return f.codec.shrink(slices.Concat(around[:len(around)-len("0}")], b, []byte("}"))), nil
 }

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/zeekrec/zeekrec/actuators/keys"
@@ -21,6 +22,10 @@ func (f *Fleet) bringKeys(ctx context.Context, instance string, rs ...desired.Re
 		if seen[r.Cluster] || !(r.Broker != nil && len(r.Broker.Curve) > 0 || r.Node != nil && r.Node.Curve != "") {
 			continue
 		}
+		boot, had := f.keysAt(instance, r.Cluster)
+		if hasAll(strings.Fields(had), r) {
+			continue
+		}
 		seen[r.Cluster] = true
 		pairs, err := f.cfg.Keys.List(r.Cluster)
 		if err != nil {
@@ -31,7 +36,6 @@ func (f *Fleet) bringKeys(ctx context.Context, instance string, rs ...desired.Re
 			ids[i] = pairs[i].ID
 		}
 		have := strings.Join(ids, " ")
-		boot, had := f.keysAt(instance, r.Cluster)
 		if len(pairs) == 0 || had == have {
 			continue
 		}
@@ -45,6 +49,14 @@ func (f *Fleet) bringKeys(ctx context.Context, instance string, rs ...desired.Re
 		f.brought(instance, boot, r.Cluster, have)
 	}
 	return nil
+}
+
+// hasAll reports whether the keys of these ids are enough for a resource.
+func hasAll(ids []string, r *desired.Resource) bool {
+	if r.Broker != nil {
+		return !slices.ContainsFunc(r.Broker.Curve, func(id string) bool { return !slices.Contains(ids, id) })
+	}
+	return slices.Contains(ids, r.Node.Curve)
 }
 
 // keysAt are the ids of the keys that an agent was given in its present life.

@@ -150,11 +150,14 @@ func newServer(cfg Config, c *codec, request requestFunc) *server {
 	}
 }
 
+// pace is the least time between two whole reports: while many nodes start, each is a change.
+const pace = 200 * time.Millisecond
+
 // publish says what is new, and every Beat that nothing is.
 func (s *server) publish(ctx context.Context, wanted <-chan struct{}) error {
 	beat := time.NewTicker(Beat)
 	defer beat.Stop()
-	number := uint64(0)
+	number, last := uint64(0), time.Time{}
 	for whole := true; ; {
 		n := notice{Boot: s.Boot, Number: number}
 		r := s.Agent.Report()
@@ -170,6 +173,15 @@ func (s *server) publish(ctx context.Context, wanted <-chan struct{}) error {
 			continue
 		}
 		if whole {
+			if wait := pace - time.Since(last); wait > 0 {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(wait):
+				}
+				r = s.Agent.Report()
+			}
+			last = time.Now()
 			number++
 			n.Number, n.Report = number, &r
 		}
@@ -212,7 +224,7 @@ func (s *server) called(ctx context.Context, m *nats.Msg) {
 func (s *server) answer(m *nats.Msg, a answer) {
 	b, err := json.Marshal(a)
 	if err == nil {
-		err = m.Respond(b)
+		err = m.Respond(s.codec.shrink(b))
 	}
 	if errors.Is(err, nats.ErrMaxPayload) {
 		if b, err = json.Marshal(answer{Error: fmt.Sprintf("its answer is too large: it has %d bytes", len(b))}); err == nil {
@@ -227,7 +239,11 @@ func (s *server) answer(m *nats.Msg, a answer) {
 // work does what a call asks for.
 func (s *server) work(ctx context.Context, data []byte) answer {
 	var c call
-	if err := json.Unmarshal(data, &c); err != nil {
+	data, err := s.codec.grow(data)
+	if err == nil {
+		err = json.Unmarshal(data, &c)
+	}
+	if err != nil {
 		return answerOf(nil, fmt.Errorf("cannot read what is asked: %w", err))
 	}
 	if err := s.admit(c.Epoch); err != nil {
@@ -255,15 +271,15 @@ func (s *server) work(ctx context.Context, data []byte) answer {
 	case methodLearn:
 		return with(c.Body, func(zeek string) (any, error) { s.Agent.LearnZeek(ctx, zeek); return nil, nil })
 	case methodLoads:
-		return with(c.Body, func(b loadsBody) (any, error) { return s.Agent.Loads(ctx, b.Resources, b.Each) })
+		return with(c.Body, func(b loadsBody) (any, error) { return s.Agent.Loads(ctx, b.Resources.unpack(), b.Each) })
 	case methodCheck:
-		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.Check(ctx, rs) })
+		return with(c.Body, func(rs resources) (any, error) { return s.Agent.Check(ctx, rs.unpack()) })
 	case methodCheckUpdate:
-		return with(c.Body, func(rs []desired.Resource) (any, error) { return s.Agent.CheckUpdate(ctx, rs) })
+		return with(c.Body, func(rs resources) (any, error) { return s.Agent.CheckUpdate(ctx, rs.unpack()) })
 	case methodKeys:
 		return with(c.Body, func(b keysBody) (any, error) { return nil, s.keep(b) })
 	case methodNames:
-		return with(c.Body, func(r desired.Resource) (any, error) { return s.Agent.Names(ctx, r) })
+		return with(c.Body, func(q namesBody) (any, error) { return s.names(ctx, &q) })
 	case methodTop:
 		us, err := s.Nodes.Top(ctx)
 		return answerOf(us, err)

@@ -98,8 +98,8 @@ func answerOf(body any, err error) answer {
 // Bodies of calls.
 type (
 	loadsBody struct {
-		Resources []desired.Resource `json:"resources"`
-		Each      bool               `json:"each,omitempty"`
+		Resources resources `json:"resources"`
+		Each      bool      `json:"each,omitempty"`
 	}
 	// filesBody names the content of NAME/. The answer is a filesAnswer.
 	filesBody struct {
@@ -127,6 +127,16 @@ type (
 		Size   int64  `json:"size"` // of the whole
 		Offset int64  `json:"offset"`
 		Data   []byte `json:"data"`
+	}
+	// namesBody asks for names. Have are hashes of answers that are there already.
+	namesBody struct {
+		Resource desired.Resource `json:"resource"`
+		Have     []string         `json:"have,omitempty"`
+	}
+	// namesAnswer has the names, or says which of those that are there they are. Hash is theirs.
+	namesAnswer struct {
+		Names *desired.ZeekNames `json:"names,omitempty"`
+		Hash  string             `json:"hash"`
 	}
 	askBody struct {
 		Cluster string `json:"cluster"`
@@ -173,6 +183,28 @@ func newCodec() (*codec, error) {
 		return nil, err
 	}
 	return &codec{enc, dec}, nil
+}
+
+// packFrom is the size from which calls and answers are packed: a call about many nodes has the layout of their cluster for each.
+const packFrom = 4 << 10
+
+// zstdMagic begins what is packed. JSON begins otherwise.
+var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+
+// shrink packs a call or an answer where that is worth it.
+func (c *codec) shrink(b []byte) []byte {
+	if len(b) < packFrom {
+		return b
+	}
+	return c.enc.EncodeAll(b, nil)
+}
+
+// grow undoes shrink.
+func (c *codec) grow(b []byte) ([]byte, error) {
+	if !bytes.HasPrefix(b, zstdMagic) {
+		return b, nil
+	}
+	return c.dec.DecodeAll(b, nil)
 }
 
 func (c *codec) pack(n *notice) ([]byte, error) {

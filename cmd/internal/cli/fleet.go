@@ -102,6 +102,7 @@ func (a *app) runController(ctx context.Context, source string, confirm bool) er
 // newFleet is the controller's side of a fleet.
 func (a *app) newFleet(log *slog.Logger) *fleet.Controller {
 	s := a.settings.fleet
+	fleet.Frugal()
 	return fleet.NewController(fleet.Config{StateDir: a.settings.stateDir, Listen: s.listen, Names: a.tlsNames(), Files: s.files, Log: log})
 }
 

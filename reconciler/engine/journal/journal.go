@@ -95,7 +95,7 @@ func Open(dir string) (*Journal, *engine.State, error) {
 		_ = lock.Close()
 		return nil, nil, err
 	}
-	return j, clone(j.state), nil
+	return j, j.state.Copy(), nil
 }
 
 func (j *Journal) path() string { return filepath.Join(j.dir, current) }
@@ -280,17 +280,4 @@ func History(dir string, each func(engine.Record) error) error {
 		}
 	}
 	return nil
-}
-
-func clone(s *engine.State) *engine.State {
-	b, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // a State is made of plain values
-	}
-	c := &engine.State{}
-	if err := json.Unmarshal(b, c); err != nil {
-		panic(err)
-	}
-	c.Init()
-	return c
 }

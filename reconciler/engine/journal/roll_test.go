@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -200,4 +201,18 @@ func checkFiles(t *testing.T, dir string, want ...string) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
+}
+
+// clone is a state as it is after the way through JSON.
+func clone(s *engine.State) *engine.State {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // a State is made of plain values
+	}
+	c := &engine.State{}
+	if err := json.Unmarshal(b, c); err != nil {
+		panic(err)
+	}
+	c.Init()
+	return c
 }
