@@ -5,12 +5,12 @@ BIN := bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/zeekrec/zeekrec/cmd/internal/cli.version=$(VERSION)
 # The go command leaves testdata out of ./..., so the stand-in for Zeek and the comparisons are named.
-PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/... ./testdata/archivebench/...
+PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/... ./testdata/archivebench/... ./cmd/testdata/...
 # golangci-lint is run from its module, at the version that the configuration was written for.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 DEMO_STATE ?= $(CURDIR)/$(BIN)/demo-state
 
-.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive lint e2e e2e-git acceptance table arrows clean
+.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive bench-fleet lint e2e e2e-git acceptance table arrows clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,10 @@ bench-broker: build ## the broker beside libzmq's proxy on one load; ARGS=--quic
 	testdata/brokerbench/build $(BIN)/bench
 	$(GO) build -o $(BIN)/bench/brokerbench ./testdata/brokerbench
 	$(BIN)/bench/brokerbench --bin $(BIN)/bench --zeekrec $(BIN)/zeekrec $(ARGS)
+
+bench-fleet: ## one controller with 1,000 simulated agents of 50 nodes each, some minutes; ARGS=--check to compare with the bounds (cmd/testdata/fleetbench)
+	$(GO) build -o $(BIN)/bench/fleetbench ./cmd/testdata/fleetbench
+	$(BIN)/bench/fleetbench $(ARGS)
 
 bench-archive: build ## the archiver beside zeek-archiver (or GNU gzip) on 300 MB of conn logs; ARGS=-mb=50 for less (testdata/archivebench)
 	$(GO) run ./testdata/archivebench -zeekrec $(BIN)/zeekrec $(ARGS)
