@@ -19,7 +19,7 @@ func (f *Fleet) bringKeys(ctx context.Context, instance string, rs ...desired.Re
 	seen := map[string]bool{}
 	for i := range rs {
 		r := &rs[i]
-		if seen[r.Cluster] || !(r.Broker != nil && len(r.Broker.Curve) > 0 || r.Node != nil && r.Node.Curve != "") {
+		if seen[r.Cluster] || !encrypts(r) {
 			continue
 		}
 		boot, had := f.keysAt(instance, r.Cluster)
@@ -57,6 +57,11 @@ func hasAll(ids []string, r *desired.Resource) bool {
 		return !slices.ContainsFunc(r.Broker.Curve, func(id string) bool { return !slices.Contains(ids, id) })
 	}
 	return slices.Contains(ids, r.Node.Curve)
+}
+
+// encrypts reports whether a resource needs keys.
+func encrypts(r *desired.Resource) bool {
+	return r.Broker != nil && len(r.Broker.Curve) > 0 || r.Node != nil && r.Node.Curve != ""
 }
 
 // keysAt are the ids of the keys that an agent was given in its present life.

@@ -73,7 +73,7 @@ func TestAppendSurvives(t *testing.T) {
 	}
 	// An error of the caller's ends a history and is handed on as it is.
 	enough := errors.New("enough")
-	if err := s.History(t.Context(), func(engine.Record) error { return enough }); err != enough {
+	if err := s.History(t.Context(), func(engine.Record) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("history that is given up: %v", err)
 	}
 }
@@ -167,7 +167,7 @@ func TestAnswerLost(t *testing.T) {
 		t.Fatalf("an append of which nothing is heard: %v", err)
 	}
 	p.heal()
-	if again := j.Append(t.Context(), accept("r5")); again != error(broken) {
+	if again := j.Append(t.Context(), accept("r5")); !errors.Is(again, broken) {
 		t.Errorf("an append after that: %v", again)
 	}
 	if d := cmp.Diff([]string{"r1", "r2", "r3", "r4"}, history(t, direct)); d != "" {

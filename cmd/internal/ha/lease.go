@@ -194,7 +194,7 @@ func (l *Lease) Campaign(ctx context.Context) (*Term, error) {
 		_ = watch.Stop()
 	}
 	if last != nil {
-		return nil, fmt.Errorf("cannot become the leader: %w (%v)", context.Cause(ctx), last)
+		return nil, fmt.Errorf("cannot become the leader: %w (%w)", context.Cause(ctx), last)
 	}
 	return nil, fmt.Errorf("cannot become the leader: %w", context.Cause(ctx))
 }

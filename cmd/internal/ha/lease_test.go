@@ -74,7 +74,7 @@ func TestResign(t *testing.T) {
 		pause(t.Context(), 100*time.Millisecond) // for the watch; without it, the test would be as strict
 		began := time.Now()
 		resign(t, term)
-		if err := term.Err(); err != ErrResigned {
+		if err := term.Err(); !errors.Is(err, ErrResigned) {
 			t.Errorf("after it: %v", err)
 		}
 		following := <-next

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -20,7 +21,5 @@ func splice(ctx context.Context, a, b net.Conn) error {
 			done <- err
 		}()
 	}
-	err := <-done
-	<-done
-	return err
+	return errors.Join(<-done, <-done)
 }
