@@ -21,8 +21,8 @@ type watcher struct {
 	other map[int]bool // were there before, and are none of the rig's
 
 	mu    sync.Mutex
-	now   map[string]life
-	lives map[string][]life // by node, in order
+	now   map[string]lived
+	lives map[string][]lived // by node, in order
 	twice []string
 	scans int
 	slow  time.Duration // the longest time between two looks
@@ -31,8 +31,8 @@ type watcher struct {
 	done sync.WaitGroup
 }
 
-// life is one process of a node.
-type life struct {
+// lived is one process of a node.
+type lived struct {
 	host  string
 	pid   int
 	start uint64 // with the pid, nobody else's
@@ -45,7 +45,7 @@ const scanEvery = 15 * time.Millisecond
 // watch begins to look, and at the end of the test reports what it saw.
 func watch(t *testing.T, dir string) *watcher {
 	t.Helper()
-	w := &watcher{dir: dir, other: map[int]bool{}, now: map[string]life{}, lives: map[string][]life{}, stop: make(chan struct{})}
+	w := &watcher{dir: dir, other: map[int]bool{}, now: map[string]lived{}, lives: map[string][]lived{}, stop: make(chan struct{})}
 	for _, pid := range everyPID() {
 		w.other[pid] = true
 	}
@@ -90,7 +90,7 @@ func (w *watcher) end(t *testing.T) {
 func (w *watcher) look() {
 	there := everyPID()
 	w.forget(there)
-	now := map[string][]life{}
+	now := map[string][]lived{}
 	for _, pid := range there {
 		if w.other[pid] {
 			continue
@@ -108,7 +108,7 @@ func (w *watcher) look() {
 		}
 		w.now[node] = ls[len(ls)-1]
 		for _, l := range ls {
-			if !slices.ContainsFunc(w.lives[node], func(had life) bool { return had.pid == l.pid && had.start == l.start }) {
+			if !slices.ContainsFunc(w.lives[node], func(had lived) bool { return had.pid == l.pid && had.start == l.start }) {
 				w.lives[node] = append(w.lives[node], l)
 			}
 		}
@@ -126,7 +126,7 @@ func (w *watcher) forget(there []int) {
 
 // twoOf notes that a node has several processes. They were looked at one after the other: one that is still there when another has been
 // seen did run beside it.
-func (w *watcher) twoOf(node string, ls []life) {
+func (w *watcher) twoOf(node string, ls []lived) {
 	for _, l := range ls[:len(ls)-1] {
 		if _, again, ok := w.alive(l.pid); ok && again.start == l.start {
 			w.twice = append(w.twice, fmt.Sprintf("at %s %s runs as %d on %s and as %d on %s", time.Now().Format(time.StampMilli), node, l.pid, l.host, ls[len(ls)-1].pid, ls[len(ls)-1].host))
@@ -135,7 +135,7 @@ func (w *watcher) twoOf(node string, ls []life) {
 }
 
 // alive reports whether a process is one of a node's, and which.
-func (w *watcher) alive(pid int) (node string, l life, ok bool) {
+func (w *watcher) alive(pid int) (node string, l lived, ok bool) {
 	argv, err := process.Cmdline(pid)
 	if err != nil {
 		return "", l, false
@@ -162,10 +162,10 @@ func (w *watcher) alive(pid int) (node string, l life, ok bool) {
 		}
 	}
 	start, err := strconv.ParseUint(f[19], 10, 64)
-	return node, life{host: host, pid: pid, start: start, seen: time.Now()}, err == nil
+	return node, lived{host: host, pid: pid, start: start, seen: time.Now()}, err == nil
 }
 
-// nodeOf reads the mark of a process: DIR/HOST/clusters/CLUSTER/nodes/NODE/work/.status. There is an archiver on each host.
+// nodeOf reads the mark of a process: DIR/HOST/clusters/CLUSTER/nodes/NODE/work/.status.
 func (w *watcher) nodeOf(argv []string) (host, node string) {
 	i := slices.Index(argv, "-U")
 	if i < 0 || i+1 >= len(argv) {
@@ -176,11 +176,7 @@ func (w *watcher) nodeOf(argv []string) (host, node string) {
 	if !ours || len(p) != 7 || p[1] != "clusters" || p[3] != "nodes" || p[6] != ".status" {
 		return "", ""
 	}
-	node = p[2] + "/" + p[4]
-	if p[4] == "archiver" {
-		node += "@" + p[0]
-	}
-	return p[0], node
+	return p[0], p[2] + "/" + p[4]
 }
 
 // running are the processes of nodes as they were seen last; of all hosts, or of one.
