@@ -79,6 +79,34 @@ func TestE2EHostsKills(t *testing.T) {
 	h.kills(uint64(time.Now().UnixNano()), 100)
 }
 
+// TestE2EHostsCuts: hosts are cut off at any moment of a rollout, for as long as it takes, the last time for longer than any deadline of an
+// action. The revision is not to blame: it is never taken back, and when all is well again all have it.
+func TestE2EHostsCuts(t *testing.T) {
+	h := longHosts(t)
+	h.quickstart()
+	dice := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 3))
+	for n, lasts := range []time.Duration{time.Second, 3 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 170 * time.Second} {
+		before := h.watch.starts()
+		for w := range h.env {
+			h.env[w] = fmt.Sprintf("N=cut-%d", n)
+		}
+		h.save()
+		after := time.Duration(dice.IntN(4000)) * time.Millisecond
+		time.Sleep(after) // somewhere in the rollout
+		host := agentHosts[dice.IntN(len(agentHosts))]
+		h.net.between([]string{host}, allHosts, silent)
+		h.net.between(allHosts, []string{host}, silent)
+		for end := time.Now().Add(lasts); time.Now().Before(end); time.Sleep(time.Second) {
+			if s, err := h.status(); err != nil || len(s.Clusters) != 1 || s.Clusters[0].Quarantined != "" {
+				t.Fatalf("while %s is cut off: %+v, %v", host, s, err)
+			}
+		}
+		h.net.heal()
+		t.Logf("%s was cut off for %s, %s after a push: settled %s after that", host, lasts, after, h.settled(h.soon()))
+		h.onlyStarted("a cut", before, map[string]int{"worker-1": 1, "worker-2": 1, "worker-3": 1})
+	}
+}
+
 // TestE2EHostsMoves: a node moves away from a host that is cut off. It does not start elsewhere as long as nobody knows that it has ended.
 func TestE2EHostsMoves(t *testing.T) {
 	h := longHosts(t)
