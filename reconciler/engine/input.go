@@ -96,6 +96,9 @@ func (v *view) instances(in *reconciler.Input) map[string]reconciler.Instance {
 	return m
 }
 
+// silent reports whether nothing has been heard of an instance for a while: what was seen last may not be so any more.
+func (v *view) silent(instance string) bool { return v.now.Sub(v.fleet[instance].At) > v.stale }
+
 func suspensionText(s Suspension) string {
 	t := "suspended"
 	if s.By != "" {

@@ -267,3 +267,44 @@ func TestCallsEndWithTheEngine(t *testing.T) {
 		}
 	})
 }
+
+// A host falls silent while a node starts there. Nothing is made of that, for however long; when it is heard of again, the node has as long as
+// any other to become ready.
+func TestHostFallsSilentInARollout(t *testing.T) {
+	for _, becomesReady := range []bool{true, false} {
+		run(t, func(b *bench) {
+			b.see(map[string]string{"dmz": six})
+			b.hosts.took()
+			good := b.status("dmz").Revision.Running
+			b.hosts.behave(func() {
+				b.hosts.fails = func(*desired.Resource) string {
+					b.hosts.silent = true
+					go b.hosts.set("dmz/worker-3", func(r *observed.Resource) { r.State, r.Healthy = observed.Pending, false })
+					return ""
+				}
+			})
+			b.see(map[string]string{"dmz": six + "=x"})
+			time.Sleep(time.Hour)
+			b.want("orders", b.hosts.took(), "restart dmz/worker-3")
+			s := b.status("dmz")
+			if s.Quarantined != "" || s.Rollout == nil || s.Revision.Wanted == good || s.Revision.Running != good {
+				t.Errorf("after an hour of silence: %+v", s)
+			}
+			wanted := s.Revision.Wanted
+			b.hosts.behave(func() { b.hosts.silent, b.hosts.fails = false, nil; b.hosts.touch() })
+			time.Sleep(45 * time.Second)
+			b.want("orders", b.hosts.took(), "")
+			if becomesReady {
+				b.hosts.set("dmz/worker-3", func(r *observed.Resource) { r.State, r.Healthy, r.Since = observed.Running, true, time.Now() })
+			}
+			b.settle()
+			s = b.status("dmz")
+			if becomesReady && (!s.Synced || s.Quarantined != "" || s.Revision.Running != wanted) {
+				t.Errorf("it became ready: %+v", s)
+			}
+			if !becomesReady && s.Quarantined != wanted {
+				t.Errorf("it did not become ready: %+v", s)
+			}
+		})
+	}
+}

@@ -78,6 +78,13 @@ func (w *work) unblock() { w.blocked, w.retryAt, w.pause = "", time.Time{}, 0 }
 // follow compares what was sent with what is seen: orders take effect, and effects settle.
 func (e *Engine) follow(w *work, v *view) {
 	for key, a := range w.acts {
+		if v.silent(a.instance) {
+			// It may be ready long since. From when it is heard of again, it has as long as from the start.
+			if !a.settled && a.verb != desired.Stop && a.deadline.Before(v.now.Add(e.timings.Start)) {
+				a.deadline = v.now.Add(e.timings.Start)
+			}
+			continue
+		}
 		s := v.seen(a.instance, key)
 		if _, flying := w.progress.InFlight[key]; flying {
 			switch {
@@ -132,8 +139,8 @@ const provenAfter = time.Minute
 func (w *work) trouble(v *view, careful bool, left int) string {
 	for _, key := range slices.Sorted(maps.Keys(w.acts)) {
 		a := w.acts[key]
-		if w.rollout == nil || a.rollout != w.rollout.ID {
-			continue
+		if w.rollout == nil || a.rollout != w.rollout.ID || v.silent(a.instance) {
+			continue // that nothing is heard of a host is no fault of the revision
 		}
 		s := v.seen(a.instance, key)
 		switch {

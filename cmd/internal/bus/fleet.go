@@ -50,7 +50,9 @@ type FleetConfig struct {
 	Keys interface {
 		List(cluster string) ([]keys.Pair, error)
 	}
-	Log *slog.Logger
+	// Silence is how long an agent may say nothing before nobody waits for its answer any more; 0: three beats.
+	Silence time.Duration
+	Log     *slog.Logger
 }
 
 // seat is what is known of one agent.
@@ -71,6 +73,9 @@ func NewFleet(conn *nats.Conn, cfg FleetConfig) (*Fleet, error) {
 	c, err := newCodec()
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen to agents: %w", err)
+	}
+	if cfg.Silence == 0 {
+		cfg.Silence = 3 * Beat
 	}
 	f := &Fleet{conn: conn, codec: c, cfg: cfg, log: cfg.Log, changed: make(chan struct{}, 1), agents: map[string]*seat{}, encoding: make(chan struct{}, encodeAtOnce)}
 	if f.sub, err = conn.Subscribe(reportSubject+"*", f.hear); err != nil {
@@ -272,6 +277,8 @@ func (f *Fleet) ask(ctx context.Context, instance string, m method, left time.Du
 	if err != nil {
 		return fmt.Errorf("cannot ask %s: %w", instance, err)
 	}
+	ctx, done := f.whileHeard(ctx, instance)
+	defer done()
 	msg, err := f.conn.RequestWithContext(ctx, askSubject+token(instance), b)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
@@ -317,4 +324,29 @@ func (f *Fleet) write(ctx context.Context, c call, body any) ([]byte, error) {
 	}
 	// The body is the last field. It is put in as it is: json would go through all of it once more.
 	return f.codec.shrink(slices.Concat(around[:len(around)-len("0}")], b, []byte("}"))), nil
+}
+
+// whileHeard is ctx as long as an agent is heard of: NATS fails a call at once where nobody is there, but not one that was on its way
+// when the agent was cut off. Some may wait for minutes, and with them a rollout on all other hosts. done has to be called.
+func (f *Fleet) whileHeard(ctx context.Context, instance string) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	began := time.Now()
+	go func() {
+		for left := f.cfg.Silence; left > 0; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(left):
+			}
+			heard := began
+			f.mu.Lock()
+			if s := f.agents[token(instance)]; s != nil && s.report.At.After(began) {
+				heard = s.report.At
+			}
+			f.mu.Unlock()
+			left = f.cfg.Silence - time.Since(heard)
+		}
+		cancel(fmt.Errorf("it has said nothing for %s", f.cfg.Silence))
+	}()
+	return ctx, func() { cancel(nil) }
 }

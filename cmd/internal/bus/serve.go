@@ -61,7 +61,9 @@ type Config struct {
 	Dir string
 	// Boot names this life of the agent; no other has it.
 	Boot string
-	Log  *slog.Logger
+	// Now is the clock of the agent, by which it takes deadlines; nil: time.Now.
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // server is an agent's end.
@@ -144,6 +146,9 @@ func Serve(ctx context.Context, conn *nats.Conn, cfg Config) error {
 
 // newServer is an agent's end without its subscriptions. request sends pieces of streams.
 func newServer(cfg Config, c *codec, request requestFunc) *server {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	return &server{
 		Config: cfg, codec: c, files: &store{dir: filepath.Join(cfg.Dir, "pieces")}, calls: make(chan struct{}, callsAtOnce),
 		streams: newStreams(cfg.Instance, request),
@@ -261,7 +266,7 @@ func (s *server) work(ctx context.Context, data []byte) answer {
 	switch c.Method {
 	case methodDo:
 		return with(c.Body, func(o desired.Order) (any, error) {
-			o.Deadline = time.Now().Add(c.Left)
+			o.Deadline = s.Now().Add(c.Left)
 			return nil, s.Agent.Do(ctx, o)
 		})
 	case methodFiles:

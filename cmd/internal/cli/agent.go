@@ -64,15 +64,19 @@ func (a *app) runAgent(ctx context.Context, listen string) (err error) {
 			return err
 		}
 	}
+	now, err := agentClock()
+	if err != nil {
+		return err
+	}
 	h, err := local.OpenAgent(ctx, local.Config{
 		StateDir: a.settings.stateDir, Instance: name, Zeek: a.settings.zeek, ArchiveDir: a.settings.archiveDir,
-		Launcher: launcher(), Version: Version(), Log: log,
+		Launcher: launcher(), Version: Version(), Now: now, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	s, err := fleet.NewAgent(fleet.AgentConfig{StateDir: a.settings.stateDir, Host: h, Server: server, Name: name, Listen: listen, Log: log})
+	s, err := fleet.NewAgent(fleet.AgentConfig{StateDir: a.settings.stateDir, Host: h, Server: server, Name: name, Listen: listen, Now: now, Log: log})
 	if err != nil {
 		return err
 	}
@@ -164,8 +168,12 @@ a cluster's file names the host in [instances], as NAME = HOST:PORT.`,
 func (a *app) join(ctx context.Context, token identity.Token, at []string, listen string, wait time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("waited %s; the same command goes on with it", wait))
 	defer cancel()
-	err := fleet.Join(ctx, fleet.JoinConfig{
-		Token: token, Controller: at, Listen: listen, Name: a.settings.name, StateDir: a.settings.stateDir,
+	now, err := agentClock()
+	if err != nil {
+		return err
+	}
+	err = fleet.Join(ctx, fleet.JoinConfig{
+		Token: token, Controller: at, Listen: listen, Name: a.settings.name, StateDir: a.settings.stateDir, Now: now,
 		Waiting: func() {
 			a.say("waits to be approved; on the controller's host: zeekrec approve %s", a.settings.name)
 		},

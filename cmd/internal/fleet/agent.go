@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,6 +77,8 @@ type JoinConfig struct {
 	StateDir string
 	// Waiting is called when the enrolment has to be approved.
 	Waiting func()
+	// Now is this host's clock; nil: time.Now.
+	Now func() time.Time
 }
 
 // Join enrols this host: afterwards it has an identity in its state folder. It waits for the approval where that is needed, until ctx ends;
@@ -86,10 +89,11 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 	if err != nil {
 		return err
 	}
-	id := rand.Text()
+	id, check := rand.Text(), identity.JoinTLS(cfg.Token.Fingerprint)
+	check.Time = cfg.Now
 	o := []nats.Option{
 		nats.TLSHandshakeFirst(), nats.Timeout(dialTimeout), nats.NoReconnect(),
-		nats.Secure(identity.JoinTLS(cfg.Token.Fingerprint)), nats.UserInfo(id, ""), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)),
+		nats.Secure(check), nats.UserInfo(id, ""), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)),
 	}
 	where, at := "at "+strings.Join(cfg.Controller, ", "), cfg.Controller
 	if cfg.Listen != "" {
@@ -145,7 +149,9 @@ type AgentConfig struct {
 	Name string
 	// Listen is HOST:PORT where the controller dials; "": it is dialled.
 	Listen string
-	Log    *slog.Logger
+	// Now is this host's clock; nil: time.Now.
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // Agent is a host that serves a controller.
@@ -165,6 +171,9 @@ func Name(stateDir string) (string, error) {
 
 // NewAgent reads who this host is, where it has joined a controller.
 func NewAgent(cfg AgentConfig) (*Agent, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if cfg.Server.URL != "" {
 		return &Agent{cfg: cfg}, nil
 	}
@@ -191,7 +200,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	case a.cfg.Listen == "" && slices.Equal(a.identity.Addresses(), []string{nowhere}):
 		return errors.New("cannot serve the controller: it is to dial this host, so say where (--listen HOST:PORT)")
 	case a.cfg.Listen == "":
-		o = append(o, nats.Secure(a.identity.TLS()), nats.TLSHandshakeFirst())
+		o = append(o, nats.Secure(a.tls()), nats.TLSHandshakeFirst())
 		at = urls(a.identity.Addresses())
 	default:
 		l, err := listen(ctx, a.cfg.Listen)
@@ -200,7 +209,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		defer func() { _ = l.Close() }()
 		log.Info("Waiting for the controller", "at", l.Addr())
-		o = append(o, nats.Secure(a.identity.TLS()), nats.TLSHandshakeFirst(), nats.SetCustomDialer(&callee{ctx: ctx, listener: l}))
+		o = append(o, nats.Secure(a.tls()), nats.TLSHandshakeFirst(), nats.SetCustomDialer(&callee{ctx: ctx, listener: l}))
 		at = urls([]string{nowhere})
 	}
 	conn, err := nats.Connect(at, o...)
@@ -214,7 +223,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	go func() {
 		done <- bus.Serve(ctx, conn, bus.Config{
 			Instance: name, Agent: a.cfg.Host.Agent, Nodes: a.cfg.Host.Nodes, Keys: a.cfg.Host.Keys,
-			Dir: local.AgentDir(a.cfg.StateDir), Boot: rand.Text(), Log: log,
+			Dir: local.AgentDir(a.cfg.StateDir), Boot: rand.Text(), Now: a.cfg.Now, Log: log,
 		})
 	}()
 	look := time.NewTicker(renewEvery)
@@ -229,9 +238,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
+// tls is what it dials its controller with.
+func (a *Agent) tls() *tls.Config {
+	c := a.identity.TLS()
+	c.Time = a.cfg.Now
+	return c
+}
+
 // renew has the certificate renewed where it is time.
 func (a *Agent) renew(ctx context.Context, conn *nats.Conn, log *slog.Logger) {
-	if a.identity == nil || !a.identity.NeedsRenewal(time.Now()) {
+	if a.identity == nil || !a.identity.NeedsRenewal(a.cfg.Now()) {
 		return
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, renewWithin, errors.New("the controller does not answer"))

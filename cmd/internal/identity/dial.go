@@ -25,18 +25,23 @@ var ErrNotTheController = errors.New("whoever answers there is not the controlle
 
 // JoinTLS is the configuration to dial the controller with before there is anything to trust but a token: it has to show a certificate
 // for ControllerName that was made by the authority whose certificate has the fingerprint, and that certificate too. The agent shows
-// none. A handshake with anybody else fails, before a byte is sent.
+// none. A handshake with anybody else fails, before a byte is sent. The caller may set Time.
 func JoinTLS(caFingerprint [32]byte) *tls.Config {
-	return &tls.Config{
+	conf := &tls.Config{
 		MinVersion: tls.VersionTLS13, ServerName: ControllerName,
 		// The standard way needs to know the authority before the handshake. What it would do is done by VerifyConnection, which,
 		// unlike VerifyPeerCertificate, is called for every connection. That the server has the key of the first certificate is
 		// proved by the handshake in any case.
 		InsecureSkipVerify: true,
-		VerifyConnection: func(s tls.ConnectionState) error {
-			return verifyJoin(s.PeerCertificates, caFingerprint, time.Now())
-		},
 	}
+	conf.VerifyConnection = func(s tls.ConnectionState) error {
+		now := time.Now
+		if conf.Time != nil {
+			now = conf.Time
+		}
+		return verifyJoin(s.PeerCertificates, caFingerprint, now())
+	}
+	return conf
 }
 
 // verifyJoin verifies the certificates that a server has shown, its own first. Nothing but the fingerprint is trusted: everybody can show

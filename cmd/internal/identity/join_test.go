@@ -280,3 +280,26 @@ func TestFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestJoinClock: who joins looks at times by its own clock, which may be an hour slow.
+func TestJoinClock(t *testing.T) {
+	a, _, _ := fresh(t)
+	server := serverTLS(t, a)
+	for _, c := range []struct {
+		wrong time.Duration
+		want  string
+	}{
+		{0, ""},
+		{time.Hour, ""},
+		{-59 * time.Minute, ""},
+		{-25 * time.Hour, "cannot trust the controller: its certificate is not valid at this time; look at the clocks of both hosts: "},
+		{100 * 24 * time.Hour, "cannot trust the controller: its certificate is not valid at this time; look at the clocks of both hosts: "},
+	} {
+		conf := identity.JoinTLS(a.Fingerprint())
+		conf.Time = func() time.Time { return time.Now().Add(c.wrong) }
+		_, _, _, err := connect(t, server, conf)
+		if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("with a clock that is wrong by %s: %v", c.wrong, err)
+		}
+	}
+}

@@ -62,7 +62,7 @@ func openAgent(cfg Config, zeek string, ks agent.Keys) (*AgentHost, error) {
 	}
 	a, err := agent.New(agent.Config{
 		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
-		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: ks, Brokers: reachBroker, Archivers: reachArchiver, ArchiveDir: cfg.ArchiveDir,
+		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: ks, Brokers: reachBroker, Archivers: reachArchiver, ArchiveDir: cfg.ArchiveDir, Now: cfg.Now,
 	})
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())

@@ -50,7 +50,9 @@ type Config struct {
 	// News are told of what is journaled; nil: nobody is.
 	News    News
 	Version string
-	Log     *slog.Logger
+	// Now is the clock of the agent; nil: time.Now.
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // Keys of clusters, as the engine and a fleet need them.
