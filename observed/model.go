@@ -44,6 +44,7 @@ type Host struct {
 	Interfaces []string        `json:"interfaces,omitempty"`
 	Zeek       map[string]Zeek `json:"zeek,omitempty"` // by path as asked for; "" is the default
 	Version    string          `json:"version"`        // of the agent
+	PID        int             `json:"pid,omitempty"`  // of the agent
 }
 
 // Zeek is what a zeek binary said of itself.

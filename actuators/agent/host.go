@@ -10,7 +10,7 @@ import (
 
 // hostNow is what is known of the machine without running anything. IPv4 addresses come first.
 func hostNow(version string) *observed.Host {
-	h := &observed.Host{CPUs: runtime.NumCPU(), Version: version}
+	h := &observed.Host{CPUs: runtime.NumCPU(), Version: version, PID: os.Getpid()}
 	h.Hostname, _ = os.Hostname()
 	addrs, _ := net.InterfaceAddrs()
 	var v6 []string

@@ -124,6 +124,10 @@ type AgentStatus struct {
 	StandIn    bool      `json:"stand_in,omitempty"`
 	ZeekError  string    `json:"zeek_error,omitempty"`
 	Suspended  string    `json:"suspended,omitempty"` // by whom and why
+	// Version and PID are the agent's, Address the first of its host that is not loopback.
+	Version string `json:"version,omitempty"`
+	PID     int    `json:"pid,omitempty"`
+	Address string `json:"address,omitempty"`
 }
 
 // Status of everything, now.
@@ -158,6 +162,10 @@ func (e *Engine) status(now time.Time) *Status {
 		z := r.Host.Zeek[""]
 		a.Zeek, a.StandIn, a.ZeekError = z.Version, z.StandIn, z.Err
 		s.StandIn = s.StandIn || z.StandIn
+		a.Version, a.PID = r.Host.Version, r.Host.PID
+		if len(r.Host.Addresses) > 0 {
+			a.Address = r.Host.Addresses[0]
+		}
 		if u, ok := e.state.Suspended["instance:"+name]; ok {
 			a.Suspended = suspensionText(u)
 		}

@@ -38,7 +38,7 @@ type Config struct {
 	Target Target
 	// Cluster that deploys go to, and that requests are about.
 	Cluster string
-	// Name of the controller, Instance of the agent in the same process, PID of both.
+	// Name of the controller, Instance of the agent in the same process, PID of the controller.
 	Name, Instance string
 	PID            int
 	StateDir       string
@@ -268,9 +268,9 @@ func (c *Controller) emptied() error {
 	return errors.New("the configuration has no nodes, and would stop cluster " + c.Cluster + "; zeek-client sends the same for a file that it cannot read, so it is not deployed: to stop the cluster, use zeekrec stop " + c.Cluster)
 }
 
-// managementNode is an agent or a controller, which are this process.
-func (c *Controller) managementNode(name, role string, port int) NodeStatus {
-	return NodeStatus{Node: name, State: "RUNNING", MgmtRole: role, ClusterRole: "NONE", PID: c.PID, Port: port}
+// managementNode is an agent or a controller.
+func managementNode(name, role string, pid, port int) NodeStatus {
+	return NodeStatus{Node: name, State: "RUNNING", MgmtRole: role, ClusterRole: "NONE", PID: pid, Port: port}
 }
 
 // nodeNames of a cluster.

@@ -316,7 +316,7 @@ func TestLook(t *testing.T) {
 		got = append(got, s)
 	}
 	want := []NodeStatus{
-		{"agent-a", "RUNNING", "AGENT", "NONE", 42, 0, 0},
+		{"agent-a", "RUNNING", "AGENT", "NONE", 41, 0, 0},
 		{"controller-a", "RUNNING", "CONTROLLER", "NONE", 42, 2151, 0},
 		{"logger", "RUNNING", "NONE", "LOGGER", 100, 2200, 0},
 		{"manager", "RUNNING", "NONE", "MANAGER", 101, 2201, 0},

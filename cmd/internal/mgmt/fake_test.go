@@ -55,7 +55,7 @@ func (f *fakeWorld) Status(context.Context) (*engine.Status, error) {
 	defer f.mu.Unlock()
 	s := &engine.Status{Source: engine.SourceStatus{State: "ok", CheckedAt: time.Now()}}
 	for _, a := range f.agents {
-		s.Agents = append(s.Agents, engine.AgentStatus{Name: a, State: "connected"})
+		s.Agents = append(s.Agents, engine.AgentStatus{Name: a, State: "connected", PID: 41, Address: "10.0.0.1"})
 	}
 	c := f.cluster()
 	if c == nil {

@@ -36,9 +36,9 @@ func (c *Controller) instances(ctx context.Context, _ request) Result {
 	}
 	list := Vector{}
 	for _, name := range connected(s) {
-		i := desired.Instance{Name: name}
-		if name == c.Instance {
-			i.Host = loopback
+		i := desired.Instance{Name: name, Host: loopback}
+		if name != c.Instance {
+			i.Host = agentOf(s, name).Address
 		}
 		list = append(list, instanceValue(i))
 	}
@@ -61,9 +61,9 @@ func (c *Controller) nodes(ctx context.Context, _ request) []Result {
 	}
 	var out []Result
 	for _, agent := range agents {
-		rows := map[string]NodeStatus{agent: c.managementNode(agent, "AGENT", 0)}
+		rows := map[string]NodeStatus{agent: managementNode(agent, "AGENT", agentOf(s, agent).PID, 0)}
 		if agent == c.Instance {
-			rows[c.Name] = c.managementNode(c.Name, "CONTROLLER", agentPort)
+			rows[c.Name] = managementNode(c.Name, "CONTROLLER", c.PID, agentPort)
 		}
 		for _, r := range c.resources(s) {
 			if r.Instance == agent {
@@ -77,6 +77,16 @@ func (c *Controller) nodes(ctx context.Context, _ request) []Result {
 		out = append(out, Result{Success: true, Instance: agent, Data: list})
 	}
 	return out
+}
+
+// agentOf a status by its name.
+func agentOf(s *engine.Status, name string) engine.AgentStatus {
+	for _, a := range s.Agents {
+		if a.Name == name {
+			return a
+		}
+	}
+	return engine.AgentStatus{}
 }
 
 // resources are the nodes of the cluster that have been told to run.
