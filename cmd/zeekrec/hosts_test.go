@@ -234,8 +234,15 @@ func (h *hosts) quickstart() {
 	h.settled(2 * waitLong)
 	took := time.Since(began)
 	h.t.Logf("from the controller's start to a cluster on three hosts: %s (load %s)", took, loadNow())
-	if took > 30*time.Second {
-		h.t.Errorf("the quick start took %s, want 10 s on a quiet machine", took)
+	limit := 10 * time.Second
+	if !h.long || h.soon() == waitLong {
+		limit = 30 * time.Second // others work here, too
+	}
+	if z, ok := realZeek(); ok && h.zeek == z && limit > 10*time.Second {
+		limit = 2 * waitLong // each of six nodes, and several checks, read all of Zeek's scripts
+	}
+	if took > limit {
+		h.t.Errorf("the quick start took %s, want %s", took, limit)
 	}
 	for _, node := range slices.Sorted(maps.Keys(h.watch.starts())) {
 		if n := h.watch.starts()[node]; n != 1 {
