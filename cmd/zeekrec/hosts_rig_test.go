@@ -87,7 +87,7 @@ func newHosts(t *testing.T, seed uint64) *hosts {
 	return h
 }
 
-// removeStale removes the namespaces of tests that were killed.
+// removeStale removes the namespaces of tests that were killed, with all that runs in them: nobody else is there.
 func removeStale() {
 	out, _ := exec.Command("ip", "netns", "list").Output()
 	for line := range strings.Lines(string(out)) {
@@ -97,6 +97,12 @@ func removeStale() {
 			continue
 		}
 		if pid, err := strconv.Atoi(p[1]); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			pids, _ := exec.Command("ip", "netns", "pids", name).Output()
+			for p := range strings.FieldsSeq(string(pids)) {
+				if pid, err := strconv.Atoi(p); err == nil {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
 			_ = exec.Command("ip", "netns", "del", name).Run()
 		}
 	}

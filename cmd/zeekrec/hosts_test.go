@@ -49,7 +49,7 @@ var silent = link{cut: true}
 
 // TestE2EHostsTroubles is every way in which the network can be bad.
 func TestE2EHostsTroubles(t *testing.T) {
-	h := longHosts(t)
+	h, whole := longHosts(t), t
 	h.quickstart()
 	c, ctl, rest := []string{"c"}, []string{controllerHost}, []string{controllerHost, "a", "b"}
 	both := func(x, y []string, l link) func() {
@@ -68,7 +68,11 @@ func TestE2EHostsTroubles(t *testing.T) {
 		{name: "an agent is 2 s away", cut: both(c, rest, link{delay: time.Second}), bad: true, gone: c},
 		{name: "an agent is 2 s away in each direction", cut: both(c, rest, link{delay: 2 * time.Second}), bad: true, gone: c},
 	} {
-		h.trouble(x)
+		t.Run(x.name, func(t *testing.T) {
+			h.t = t
+			defer func() { h.t = whole }()
+			h.trouble(x)
+		})
 	}
 }
 
@@ -234,8 +238,15 @@ func (h *hosts) quickstart() {
 	h.settled(2 * waitLong)
 	took := time.Since(began)
 	h.t.Logf("from the controller's start to a cluster on three hosts: %s (load %s)", took, loadNow())
-	if took > 30*time.Second {
-		h.t.Errorf("the quick start took %s, want 10 s on a quiet machine", took)
+	limit := 10 * time.Second
+	if !h.long || h.soon() == waitLong {
+		limit = 30 * time.Second // others work here, too
+	}
+	if z, ok := realZeek(); ok && h.zeek == z && limit > 10*time.Second {
+		limit = 2 * waitLong // each of six nodes, and several checks, read all of Zeek's scripts
+	}
+	if took > limit {
+		h.t.Errorf("the quick start took %s, want %s", took, limit)
 	}
 	for _, node := range slices.Sorted(maps.Keys(h.watch.starts())) {
 		if n := h.watch.starts()[node]; n != 1 {
@@ -260,6 +271,7 @@ type trouble struct {
 // everything follows soon.
 func (h *hosts) trouble(x trouble) {
 	h.t.Helper()
+	defer h.net.heal() // also where it goes wrong
 	before, began := h.watch.starts(), time.Now()
 	h.t.Logf("%s: begins (load %s)", x.name, loadNow())
 	x.cut()
@@ -348,7 +360,11 @@ func (h *hosts) kills(seed uint64, times int) {
 		} else {
 			h.agent(victim)
 		}
-		longest = max(longest, h.settled(2*waitLong))
+		took := h.settled(2 * waitLong)
+		longest = max(longest, took)
+		if took > 10*time.Second {
+			h.t.Logf("kill %d, of %s: settled after %s", n, victim, took)
+		}
 		h.onlyStarted(fmt.Sprintf("kill %d of %s", n, victim), before, map[string]int{w: 1})
 	}
 	h.t.Logf("killed %d times; settled after %s at most (load %s)", times, longest, loadNow())

@@ -11,8 +11,9 @@
 // that has gone ends it; an agent with nothing to send says every few seconds that it is there.
 //
 // Invariants: a message that is lost, late or repeated does no harm; a request of a lower epoch than an agent ever saw is refused, also
-// after a restart of the agent; no clock of another machine is compared with an own one: reports are stamped when they arrive, and
-// deadlines travel as what is left; an agent can neither hear nor say what is another's; of a stream no more than one piece is on its
+// after a restart of the agent; no clock of another machine is compared with an own one: reports are stamped when they arrive, with
+// all times in them, and deadlines travel as what is left; nobody waits for an answer that was lost with a connection, or whose agent is not
+// heard of any more; an agent can neither hear nor say what is another's; of a stream no more than one piece is on its
 // way, and it either comes whole or ends with an error.
 //
 //	f, err := bus.NewFleet(conn, epoch, log)      // controller

@@ -66,6 +66,10 @@ type seat struct {
 	orders chan struct{}
 	// keys are the ids of those that it has been given in this life, by cluster.
 	keys map[string]string
+	// conn counts its connections in this life. lost is closed when there is another one, and what was asked over the one before is lost.
+	conn uint64
+	lost chan struct{}
+	skew time.Duration // of its clock
 }
 
 // NewFleet listens to agents.
@@ -107,6 +111,7 @@ func (f *Fleet) hear(m *nats.Msg) {
 	}
 	f.mu.Lock()
 	s := f.seat(who)
+	s.connected(n)
 	news, ask := s.take(n, time.Now())
 	if news {
 		f.seen++
@@ -130,7 +135,7 @@ func (f *Fleet) hear(m *nats.Msg) {
 func (f *Fleet) seat(who string) *seat {
 	s := f.agents[who]
 	if s == nil {
-		s = &seat{orders: make(chan struct{}, ordersAtOnce)}
+		s = &seat{orders: make(chan struct{}, ordersAtOnce), lost: make(chan struct{})}
 		f.agents[who] = s
 	}
 	return s
@@ -150,6 +155,8 @@ func (s *seat) take(n *notice, now time.Time) (news, ask bool) {
 			s.keys = nil
 		}
 		s.boot, s.number, s.report, s.whole = n.Boot, n.Number, *n.Report, true
+		s.skew = skewOf(s.skew, now.Sub(s.report.At))
+		shift(&s.report, s.skew)
 		s.report.At = now
 		return true, false
 	}
@@ -324,29 +331,4 @@ func (f *Fleet) write(ctx context.Context, c call, body any) ([]byte, error) {
 	}
 	// The body is the last field. It is put in as it is: json would go through all of it once more.
 	return f.codec.shrink(slices.Concat(around[:len(around)-len("0}")], b, []byte("}"))), nil
-}
-
-// whileHeard is ctx as long as an agent is heard of: NATS fails a call at once where nobody is there, but not one that was on its way
-// when the agent was cut off. Some may wait for minutes, and with them a rollout on all other hosts. done has to be called.
-func (f *Fleet) whileHeard(ctx context.Context, instance string) (_ context.Context, done func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	began := time.Now()
-	go func() {
-		for left := f.cfg.Silence; left > 0; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(left):
-			}
-			heard := began
-			f.mu.Lock()
-			if s := f.agents[token(instance)]; s != nil && s.report.At.After(began) {
-				heard = s.report.At
-			}
-			f.mu.Unlock()
-			left = f.cfg.Silence - time.Since(heard)
-		}
-		cancel(fmt.Errorf("it has said nothing for %s", f.cfg.Silence))
-	}()
-	return ctx, func() { cancel(nil) }
 }

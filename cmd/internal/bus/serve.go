@@ -164,7 +164,7 @@ func (s *server) publish(ctx context.Context, wanted <-chan struct{}) error {
 	defer beat.Stop()
 	number, last := uint64(0), time.Time{}
 	for whole := true; ; {
-		n := notice{Boot: s.Boot, Number: number}
+		n := notice{Boot: s.Boot, Number: number, Conn: s.conn.Stats().Reconnects}
 		r := s.Agent.Report()
 		if _, asked := r.Host.Zeek[""]; r.At.IsZero() || !asked {
 			// It does not know yet what runs and what its Zeek is: plans that rest on less would be made anew a moment later, at the cost of

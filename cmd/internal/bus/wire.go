@@ -163,6 +163,8 @@ const (
 type notice struct {
 	Boot   string `json:"boot"`   // of this life of the agent
 	Number uint64 `json:"number"` // of the newest report
+	// Conn counts the connections of this life.
+	Conn uint64 `json:"conn,omitempty"`
 	// Report is the report of that number; null in a beat.
 	Report *observed.Report `json:"report,omitempty"`
 }

@@ -23,11 +23,13 @@ import (
 
 // How an agent's connection is held. A controller that is back is found within a few seconds.
 const (
-	dialTimeout   = 3 * time.Second
+	dialTimeout = 5 * time.Second
+	// A handshake goes back and forth three times, which may be seconds each.
+	handshake     = 15 * time.Second
 	reconnectWait = 500 * time.Millisecond
 	reconnectMost = 500 * time.Millisecond // of jitter
 	pingInterval  = 2 * time.Second
-	pingsOut      = 2
+	pingsOut      = 3
 	// renewal is looked at so often.
 	renewEvery  = time.Hour
 	renewWithin = 30 * time.Second
@@ -41,7 +43,7 @@ const (
 func options(ctx context.Context, log *slog.Logger) []nats.Option {
 	var refused atomic.Int64 // when that was last said, in seconds since 1970
 	return []nats.Option{
-		nats.Timeout(dialTimeout), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsOut),
+		nats.SetCustomDialer(&net.Dialer{Timeout: dialTimeout}), nats.Timeout(handshake), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsOut),
 		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectMost, reconnectMost), nats.RetryOnFailedConnect(true),
 		nats.ReconnectBufSize(-1), nats.NoEcho(), nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -92,7 +94,7 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 	id, check := rand.Text(), identity.JoinTLS(cfg.Token.Fingerprint)
 	check.Time = cfg.Now
 	o := []nats.Option{
-		nats.TLSHandshakeFirst(), nats.Timeout(dialTimeout), nats.NoReconnect(),
+		nats.TLSHandshakeFirst(), nats.Timeout(handshake), nats.NoReconnect(),
 		nats.Secure(check), nats.UserInfo(id, ""), nats.CustomInboxPrefix(bus.EnrolInboxPrefix(id)),
 	}
 	where, at := "at "+strings.Join(cfg.Controller, ", "), cfg.Controller

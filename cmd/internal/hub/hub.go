@@ -44,7 +44,7 @@ const (
 	maxPending     = 64 << 20
 	handshake      = 5 * time.Second
 	writeDeadline  = 5 * time.Second
-	// A peer that is gone without a word is known as that after three times this.
+	// A peer that is gone without a word is known as that after four times this.
 	pingInterval = 2 * time.Second
 	startWithin  = 10 * time.Second
 )
@@ -93,7 +93,7 @@ func Start(cfg Config) (*Hub, error) {
 		ServerName: self, NoSigs: true, NoLog: true,
 		TLS: true, TLSConfig: cfg.TLS, TLSHandshakeFirst: true, TLSTimeout: handshake.Seconds(), AuthTimeout: handshake.Seconds(),
 		MaxConn: maxConnections, MaxPayload: maxPayload, MaxPending: maxPending, WriteDeadline: writeDeadline,
-		PingInterval: pingInterval, MaxPingsOut: 2, CustomClientAuthentication: h, DisableShortFirstPing: true,
+		PingInterval: pingInterval, MaxPingsOut: 3, CustomClientAuthentication: h, DisableShortFirstPing: true,
 	}
 	s, err := natsserver.NewServer(o)
 	if err != nil {
