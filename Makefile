@@ -5,12 +5,12 @@ BIN := bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/zeekrec/zeekrec/cmd/internal/cli.version=$(VERSION)
 # The go command leaves testdata out of ./..., so the stand-in for Zeek and the comparisons are named.
-PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/... ./testdata/archivebench/...
+PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/... ./testdata/archivebench/... ./cmd/testdata/fleetbench/...
 # golangci-lint is run from its module, at the version that the configuration was written for.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 DEMO_STATE ?= $(CURDIR)/$(BIN)/demo-state
 
-.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive lint e2e e2e-git acceptance table arrows clean
+.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive bench-fleet lint e2e e2e-git test-hosts acceptance table arrows clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,10 @@ bench-broker: build ## the broker beside libzmq's proxy on one load; ARGS=--quic
 bench-archive: build ## the archiver beside zeek-archiver (or GNU gzip) on 300 MB of conn logs; ARGS=-mb=50 for less (testdata/archivebench)
 	$(GO) run ./testdata/archivebench -zeekrec $(BIN)/zeekrec $(ARGS)
 
+bench-fleet: ## one controller and 1,000 simulated agents with 50 nodes each; ARGS="-clusters=20" for less (cmd/testdata/fleetbench)
+	$(GO) build -o $(BIN)/bench/fleetbench ./cmd/testdata/fleetbench
+	$(BIN)/bench/fleetbench -check $(ARGS)
+
 e2e: build standin ## the long proof, but for the table: with a real Zeek where there is one, and by the clock
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 60m -v -run 'TestE2E|TestArchiveKilled' -skip TestE2ETable ./cmd/zeekrec
 
@@ -49,6 +53,9 @@ table: ## try every row of the table of minimal restarts with Zeek, and write de
 
 e2e-git: ## the long proof of the Git source: 500 pushes, kill -9 a hundred times, 2 GB, NAME/ with real Zeek
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 60m -v -run 'TestGitE2E' ./cmd/zeekrec
+
+test-hosts: ## several hosts on this machine, as root: partitions, kills, latency; with a real Zeek too where there is one
+	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 120m -v -run 'TestHosts' ./cmd/zeekrec
 
 acceptance: build ## Zeek's own test suite of the management framework, SUITE=folder, TESTS="NAME…" (testdata/clustersuite)
 	testdata/clustersuite/run $(BIN) $(SUITE) $(TESTS)

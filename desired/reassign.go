@@ -3,6 +3,7 @@ package desired
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -67,8 +68,32 @@ func (c *Compiled) affected(clusters []*Cluster, prev Assignment) (map[string]bo
 			}
 		}
 		hosts[x.Name] = at
+	}
+	// What has gone keeps its numbers where it was.
+	also := func(key, instance string) {
+		if name := clusterOf(key); !slices.Contains(hosts[name], instance) {
+			hosts[name] = append(hosts[name], instance)
+		}
+	}
+	for _, m := range []map[string]Assigned{prev.Ports, prev.Metrics} {
+		for key, a := range m {
+			also(key, a.Instance)
+		}
+	}
+	for key, b := range prev.Brokers {
+		also(key, b.Instance)
+	}
+	for key := range prev.LogSlots {
+		if _, instance, ok := strings.Cut(key, "@"); ok {
+			also(key, instance)
+		}
+	}
+	for name, at := range hosts {
+		if !there[name] {
+			continue // everybody keeps clear of it
+		}
 		for _, i := range at {
-			on[i] = append(on[i], x.Name)
+			on[i] = append(on[i], name)
 		}
 	}
 	todo := slices.Collect(maps.Keys(changed))

@@ -22,19 +22,17 @@ const convergesWithin = 10 * time.Second
 type partition struct {
 	name string
 	do   func(e *ether)
-	// reaches: changes get through while it lasts, in time.
-	reaches bool
 }
 
 func partitions() []partition {
 	return []partition{
-		{"b is cut off", func(e *ether) { e.cut("b") }, false},
-		{"nothing comes from b", func(e *ether) { e.silence("b") }, false},
-		{"nothing gets to b", func(e *ether) { e.deafen("b") }, false},
-		{"the controller is cut off", func(e *ether) { e.cut(controllerHost) }, false},
-		{"the controller and a here, b and c there", func(e *ether) { e.split(controllerHost, "a") }, false},
-		{"30 % of everything is lost", func(e *ether) { e.weather(rule{loss: 0.3}) }, false},
-		{"2 s of latency", func(e *ether) { e.weather(rule{delay: time.Second}) }, false}, // there and back
+		{"b is cut off", func(e *ether) { e.cut("b") }},
+		{"nothing comes from b", func(e *ether) { e.silence("b") }},
+		{"nothing gets to b", func(e *ether) { e.deafen("b") }},
+		{"the controller is cut off", func(e *ether) { e.cut(controllerHost) }},
+		{"the controller and a here, b and c there", func(e *ether) { e.split(controllerHost, "a") }},
+		{"30 % of everything is lost", func(e *ether) { e.weather(rule{loss: 0.3}) }},
+		{"2 s of latency", func(e *ether) { e.weather(rule{delay: time.Second}) }}, // there and back
 	}
 }
 
@@ -45,8 +43,9 @@ func TestHosts(t *testing.T) {
 	h := quickstart(t, build(t, "./testdata/zeek", "-s -w"), seed)
 	r := rand.New(rand.NewPCG(seed, 2))
 	all := partitions()
-	h.during(all[r.IntN(5)], r)
-	h.during(all[5+r.IntN(2)], r)
+	// Short ones: what was on its way gets there when TCP tries again. An order that is lost for good is given up at its deadline only.
+	h.during(all[r.IntN(5)], controllerHost, 500*time.Millisecond)
+	h.during(all[5+r.IntN(2)], controllerHost, 500*time.Millisecond)
 }
 
 // TestHostsLong goes through all of it, again and again, with each Zeek that there is.
@@ -65,7 +64,7 @@ func TestHostsLong(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 2))
 			for range 3 {
 				for _, p := range partitions() {
-					h.during(p, r)
+					h.during(p, []string{controllerHost, "a", "b", "c"}[r.IntN(4)], time.Duration(1+r.IntN(5))*time.Second)
 				}
 			}
 		})
@@ -110,9 +109,9 @@ func (h *fleetRig) runs(c engine.ClusterStatus) {
 	}
 }
 
-// during a partition a worker is changed, another one is to move from b to c or back, the controller or an agent is killed, and started
-// again; then the network heals.
-func (h *fleetRig) during(p partition, r *rand.Rand) {
+// during a partition a worker is changed, another one is to move from b to c or back, zeekrec is killed on a host, and started again;
+// then the network heals. pause is before and after the kill.
+func (h *fleetRig) during(p partition, where string, pause time.Duration) {
 	h.t.Helper()
 	before, _ := h.untilSettled("", waitLong)
 	was := pids(before)
@@ -121,8 +120,7 @@ func (h *fleetRig) during(p partition, r *rand.Rand) {
 	to := map[string]string{"b": "c", "c": "b"}
 	h.workers["worker-2"] = to[h.workers["worker-2"]]
 	h.write()
-	victim := h.hosts[[]string{controllerHost, "a", "b", "c"}[r.IntN(4)]]
-	pause := time.Duration(1+r.IntN(3)) * time.Second
+	victim := h.hosts[where]
 	time.Sleep(pause) // the partition lasts; nothing is waited for
 	victim.kill()
 	time.Sleep(time.Second)
@@ -130,7 +128,7 @@ func (h *fleetRig) during(p partition, r *rand.Rand) {
 	time.Sleep(pause)
 	h.ether.heal()
 	began := time.Now()
-	c, _ := h.untilSettled(before.Revision.Running, 3*waitLong)
+	c, _ := h.untilSettled(before.Revision.Running, 5*waitLong)
 	h.t.Logf("%s, and zeekrec is killed on %s: as it should be %.1f s after the network was", p.name, victim.name, time.Since(began).Seconds())
 	h.runs(c)
 	// What was neither changed nor told others was not disturbed. The broker's neighbours may have lost patience with it.
