@@ -19,7 +19,8 @@ func (f *Fleet) bringKeys(ctx context.Context, instance string, rs ...desired.Re
 	seen := map[string]bool{}
 	for i := range rs {
 		r := &rs[i]
-		if seen[r.Cluster] || !(r.Broker != nil && len(r.Broker.Curve) > 0 || r.Node != nil && r.Node.Curve != "") {
+		encrypts := r.Broker != nil && len(r.Broker.Curve) > 0 || r.Node != nil && r.Node.Curve != ""
+		if seen[r.Cluster] || !encrypts {
 			continue
 		}
 		boot, had := f.keysAt(instance, r.Cluster)

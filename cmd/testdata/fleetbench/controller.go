@@ -52,10 +52,9 @@ const changes = 5
 // noted is the journal, with a note of rollouts that ended.
 type noted struct {
 	*journal.Journal
-	mu      sync.Mutex
-	ended   map[string]time.Time // by cluster and revision
-	total   int
-	changed chan struct{}
+	mu    sync.Mutex
+	ended map[string]time.Time // by cluster and revision
+	total int
 }
 
 // Append notes what was written.
@@ -133,7 +132,7 @@ func runController(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	defer j.Close()
+	defer func() { _ = j.Close() }()
 	c.journal = &noted{Journal: j, ended: map[string]time.Time{}}
 	e := engine.New(engine.Config{
 		Source: "/etc/zeek/clusters", Observations: c.seen, Look: func() {}, Agents: c.fleet, Journal: c.journal, Keys: keys.Open(state), State: folded,
@@ -153,7 +152,7 @@ func runController(ctx context.Context, o options) error {
 	}
 	fmt.Println(figuresAre + string(b))
 	cancel()
-	<-ended
+	_ = <-ended // that it was told to
 	return nil
 }
 

@@ -87,7 +87,7 @@ func orchestrate(ctx context.Context, o options, check bool) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	o.dir = dir
 	if err := makeCertificates(dir, o.shape.names()); err != nil {
 		return err
