@@ -23,14 +23,10 @@ type Compiled struct {
 	said     map[string][]Diagnostic
 	assigned []Diagnostic
 	// of are the clusters, with their revisions.
-	of []string
+	of []compiledOf
 }
 
-// kept reports whether what is to be assigned is known already: the clusters are the same, and so is what was assigned before.
-func (c *Compiled) kept(clusters []*Cluster, prev Assignment) bool {
-	same := func(of string, c *Cluster) bool { return c.Revision != "" && of == c.Name+" "+c.Revision }
-	return c.said != nil && slices.EqualFunc(c.of, clusters, same) && len(prev.differs(c.Assignment)) == 0
-}
+type compiledOf struct{ name, revision string }
 
 // Compile turns clusters (all of one source, each free of errors) into resources. It is pure: facts are
 // what is known of the hosts, prev what was assigned before, now only dates what is gone.
@@ -45,16 +41,12 @@ func Recompile(clusters []*Cluster, facts Facts, prev Assignment, now time.Time,
 	slices.SortFunc(clusters, func(a, b *Cluster) int { return strings.Compare(a.Name, b.Name) })
 
 	k := &compiler{facts: facts, prev: prev, addresses: orEmpty(prev.Addresses)}
-	if before.kept(clusters, prev) {
-		k.next, k.diags = prev.clone(), slices.Clone(before.assigned)
-	} else {
-		k.next, k.diags = assign(clusters, prev, k.address, now)
-	}
+	k.next, k.diags = reassign(clusters, prev, k.address, now, &before)
 	next, assigned := k.next, slices.Clone(k.diags)
 
 	out := Compiled{Resources: make(map[string][]Resource, len(clusters)), said: make(map[string][]Diagnostic, len(clusters)), assigned: assigned}
 	for _, c := range clusters {
-		out.of = append(out.of, c.Name+" "+c.Revision)
+		out.of = append(out.of, compiledOf{c.Name, c.Revision})
 	}
 	moved := map[string]bool{}
 	if before.said != nil {

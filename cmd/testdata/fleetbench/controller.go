@@ -27,6 +27,7 @@ import (
 // figures are what was measured in one life of the controller. Durations are in seconds, memory in MiB.
 type figures struct {
 	Heard     float64 // until every agent was heard, since the process began
+	HeardCPU  float64 // computed for that
 	Settled   float64 // until every cluster's rollout had ended; 0: there were none
 	StartPeak float64 // of memory until then
 	StartCPU  float64
@@ -41,6 +42,7 @@ type figures struct {
 // change is how long one took.
 type change struct {
 	Runs float64 // until the changed worker ran
+	CPU  float64 // computed until then
 	Ends float64 // until the rollout's outcome was journaled
 }
 
@@ -50,10 +52,9 @@ const changes = 5
 // noted is the journal, with a note of rollouts that ended.
 type noted struct {
 	*journal.Journal
-	mu      sync.Mutex
-	ended   map[string]time.Time // by cluster and revision
-	total   int
-	changed chan struct{}
+	mu    sync.Mutex
+	ended map[string]time.Time // by cluster and revision
+	total int
 }
 
 // Append notes what was written.
@@ -131,7 +132,7 @@ func runController(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	defer j.Close()
+	defer func() { _ = j.Close() }()
 	c.journal = &noted{Journal: j, ended: map[string]time.Time{}}
 	e := engine.New(engine.Config{
 		Source: "/etc/zeek/clusters", Observations: c.seen, Look: func() {}, Agents: c.fleet, Journal: c.journal, Keys: keys.Open(state), State: folded,
@@ -151,7 +152,7 @@ func runController(ctx context.Context, o options) error {
 	}
 	fmt.Println(figuresAre + string(b))
 	cancel()
-	<-ended
+	_ = <-ended // that it was told to
 	return nil
 }
 
@@ -177,7 +178,12 @@ func (c *controller) measure(ctx context.Context) error {
 		return err
 	}
 	c.figures.Heard = time.Since(c.began).Seconds()
-	fmt.Printf("controller: %d agents are heard %.2f s after it began\n", n, c.figures.Heard)
+	cpu, err := cpuTime()
+	if err != nil {
+		return err
+	}
+	c.figures.HeardCPU = cpu.Seconds()
+	fmt.Printf("controller: %d agents are heard %.2f s after it began, with %.2f s of CPU time\n", n, c.figures.Heard, c.figures.HeardCPU)
 	if err := c.tell(ctx, c.versions); err != nil {
 		return err
 	}
@@ -254,6 +260,10 @@ func (c *controller) worker(cluster int) observed.Resource {
 func (c *controller) change(ctx context.Context, cluster int) error {
 	c.versions[cluster]++
 	before := c.worker(cluster)
+	cpu, err := cpuTime()
+	if err != nil {
+		return err
+	}
 	began := time.Now()
 	if err := c.tell(ctx, c.versions); err != nil {
 		return err
@@ -266,14 +276,18 @@ func (c *controller) change(ctx context.Context, cluster int) error {
 	if err != nil {
 		return err
 	}
+	took, err := cpuTime()
+	if err != nil {
+		return err
+	}
 	rev := c.shape.snapshot(c.versions).Files[cluster].Revision()
 	var at time.Time
 	if _, err := until(ctx, "the rollout ends", time.Minute, func() (ok bool) { at, ok = c.journal.when(clusterName(cluster), rev); return ok }); err != nil {
 		return err
 	}
-	ch := change{Runs: runs.Seconds(), Ends: at.Sub(began).Seconds()}
+	ch := change{Runs: runs.Seconds(), Ends: at.Sub(began).Seconds(), CPU: (took - cpu).Seconds()}
 	c.figures.Changes = append(c.figures.Changes, ch)
-	fmt.Printf("controller: a worker of %s has its new interface after %.2f s; its rollout ended after %.2f s\n", clusterName(cluster), ch.Runs, ch.Ends)
+	fmt.Printf("controller: a worker of %s has its new interface after %.2f s, with %.2f s of CPU time; its rollout ended after %.2f s\n", clusterName(cluster), ch.Runs, ch.CPU, ch.Ends)
 	return nil
 }
 

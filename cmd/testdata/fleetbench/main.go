@@ -87,7 +87,7 @@ func orchestrate(ctx context.Context, o options, check bool) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	o.dir = dir
 	if err := makeCertificates(dir, o.shape.names()); err != nil {
 		return err
@@ -195,12 +195,14 @@ func report(first, second figures, check bool) error {
 	for i, f := range []figures{first, second} {
 		fmt.Printf("\n%s\n", []string{"first life: everything is started", "second life: everything runs"}[i])
 		row("all agents heard", f.Heard, heardWithin, "s")
+		row("CPU time for that", f.HeardCPU, 0, "s")
 		if i == 0 {
 			row("everything started", f.Settled, 0, "s")
 			row("CPU time for that", f.StartCPU, 0, "s")
 			row("memory at most until then", f.StartPeak, 0, "MiB")
 		}
 		row("a changed worker runs, worst of 5", worst(f, func(c change) float64 { return c.Runs }), changedWithin, "s")
+		row("CPU time for that", worst(f, func(c change) float64 { return c.CPU }), 0, "s")
 		row("its rollout has ended (stable for 2 s), worst of 5", worst(f, func(c change) float64 { return c.Ends }), 0, "s")
 		row(fmt.Sprintf("CPU over %.0f s without changes", f.Steady), f.CPU, cpuBelow, "% of a core")
 		row("resident memory then", f.RSS, memoryBelow, "MiB")
