@@ -271,7 +271,7 @@ func (r *rivals) once() {
 
 // TestRivals: two controllers beside three NATS servers. The leader is killed in the middle of rollouts, and so are NATS servers and agents:
 // another one leads soon, goes on, and disturbs nobody but whom the file names.
-func TestRivals(t *testing.T) { testRivals(t, 2) }
+func TestRivals(t *testing.T) { testRivals(t, 1) }
 
 // TestE2ERivals is the same, for long.
 func TestE2ERivals(t *testing.T) {
