@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -152,7 +153,9 @@ func runController(ctx context.Context, o options) error {
 	}
 	fmt.Println(figuresAre + string(b))
 	cancel()
-	_ = <-ended // that it was told to
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		return err
+	}
 	return nil
 }
 
