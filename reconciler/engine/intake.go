@@ -130,7 +130,8 @@ type reading struct {
 // with what it refers to shared.
 func (e *Engine) parse(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.Diagnostic) {
 	r, rev := e.readings[f.Name], f.Revision()
-	if r.revision != rev {
+	// What is wrong may be right by now: what a file without instances means depends on which agents there are.
+	if r.revision != rev || desired.HasErrors(r.diagnostics) {
 		c, ds := e.cfg.Parse(f, instance)
 		if c != nil && c.Revision == "" {
 			c.Revision = rev

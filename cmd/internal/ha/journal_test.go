@@ -183,7 +183,7 @@ func TestAnswerLost(t *testing.T) {
 // Where the server says no, nothing is there, and the journal is as good as before.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	s := openStore(t, urls(servers(t, 1)), Config{Patience: time.Second})
+	s := openStore(t, urls(servers(t, 1)), Config{})
 	j, _ := openJournal(t, s, 1)
 	full := j.log.CachedInfo().Config
 	roomy := full

@@ -125,7 +125,7 @@ func runController(ctx context.Context, o options) error {
 	}
 	defer conn.Close()
 	state := filepath.Join(o.dir, "state")
-	if c.fleet, err = bus.NewFleet(conn, bus.FleetConfig{Epoch: func() uint64 { return 1 }, Keys: keys.Open(state), Log: log}); err != nil {
+	if c.fleet, err = bus.NewFleet(conn, bus.FleetConfig{Epoch: func() (uint64, error) { return 1, nil }, Keys: keys.Open(state), Log: log}); err != nil {
 		return err
 	}
 	fmt.Println("controller: listens")
