@@ -157,9 +157,7 @@ func (e *Engine) heardNames(r *desired.Resource, key string, n desired.ZeekNames
 		delete(e.names.open, r.Cluster)
 		e.attention.touch(r.Cluster)
 	}
-	if e.hosts = nil; e.options {
-		e.factsNew = true
-	}
+	e.factsNew = e.factsNew || e.options
 	id := instance + "\x00" + key
 	delete(e.names.asking, id)
 	defer e.names.heard()
@@ -172,6 +170,10 @@ func (e *Engine) heardNames(r *desired.Resource, key string, n desired.ZeekNames
 		e.names.known[instance] = map[string]desired.ZeekNames{}
 	}
 	e.names.known[instance][key] = e.names.shared(key, n)
+	if i, ok := e.hosts[instance]; ok { // the rest of it is as it was
+		i.Names = e.names.known[instance]
+		e.hosts[instance] = i
+	}
 }
 
 // shared is the same as n, in the memory of what another instance has answered to the question of this key: they are many, and mostly
@@ -267,8 +269,8 @@ func (e *Engine) treeOf(cluster string) desired.Tree {
 
 // settledNames asks for the names of a cluster that runs as it should, for the plans to come.
 func (e *Engine) settledNames(ctx context.Context, name string, want []desired.Resource, now time.Time) {
-	if e.draining || e.cfg.HoldsOnly || e.names.settled[name] == e.compiledAs[name] {
-		return
+	if e.draining || e.cfg.HoldsOnly || e.names.settled[name] == e.compiledAs[name] || e.names.open[name] > 0 {
+		return // or is looked at again when the last answer has come
 	}
 	if e.learnedNames(ctx, e.facts(), want, e.treeOf(name), now, e.names.room) {
 		e.names.settled[name] = e.compiledAs[name]

@@ -89,9 +89,26 @@ func (e *Engine) reconcile(ctx context.Context, name string, now time.Time) {
 		return
 	}
 	w.blocked = ""
+	room := ordersAtOnce - e.flying()
 	for _, a := range reconciler.Next(&plan, w.progress) {
+		if room <= 0 {
+			break // Next completes the wave when what was sent has settled
+		}
+		room--
 		e.send(ctx, name, w, a, v)
 	}
+}
+
+// ordersAtOnce bounds the orders that are on their way: their deadlines run from when they are sent, and a first start of a whole fleet
+// has ten thousands of them.
+const ordersAtOnce = 2000
+
+// flying is how many orders are on their way.
+func (e *Engine) flying() (n int) {
+	for _, w := range e.works {
+		n += len(w.progress.InFlight)
+	}
+	return n
 }
 
 func (e *Engine) view(now time.Time) *view {
