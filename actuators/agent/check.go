@@ -49,7 +49,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 		tree  *tree // what the scripts are read from; nil where that is not known
 	}
 	groups := map[string]*group{}
-	looked := prints{}
+	looked := imprints{}
 	for i := range rs {
 		r := &rs[i]
 		if !known(r) {
@@ -91,7 +91,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 		g := groups[sort]
 		if g == nil {
 			g = &group{first: r.Key(), tree: looked.of(cmd, facts.Plugins)}
-			if g.tree != nil && a.parsed.holds(sort, g.tree.print) {
+			if g.tree != nil && a.parsed.holds(sort, g.tree.imprint) {
 				continue
 			}
 			groups[sort] = g
@@ -109,9 +109,9 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 			if err == nil {
 				permanent, err = run.verdict(g.cmds[0])
 			}
-			if err == nil && g.tree != nil && g.tree.print.settled(began) {
+			if err == nil && g.tree != nil && g.tree.imprint.settled(began) {
 				if why := g.tree.stays(); why == nil {
-					a.parsed.add(sort, g.tree.print)
+					a.parsed.add(sort, g.tree.imprint)
 				} else {
 					a.log.Debug("scripts are parsed before each start", "resource", g.first, "why", why)
 				}

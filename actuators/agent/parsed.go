@@ -86,22 +86,22 @@ func trees(l launch.Launch, plugins string) ([]string, error) {
 	return slices.Compact(roots), nil
 }
 
-// print is what the files below some folders looked like.
-type print struct {
+// imprint is what the files below some folders looked like.
+type imprint struct {
 	hash uint64
 	// newest is when the last of them was changed; young is how long ago that has to be at least for another change to be seen.
 	newest time.Time
 	young  time.Duration
 }
 
-// settled reports whether whatever is changed from now on makes another print.
-func (p print) settled(now time.Time) bool { return now.Sub(p.newest) > p.young }
+// settled reports whether whatever is changed from now on makes another imprint.
+func (p imprint) settled(now time.Time) bool { return now.Sub(p.newest) > p.young }
 
-// lookAt takes the print of everything below the roots, through symlinks: names, and of each file device, inode, mode, size, the time at which its
+// lookAt takes the imprint of everything below the roots, through symlinks: names, and of each file device, inode, mode, size, the time at which its
 // content was changed, and that at which anything of it was, which nobody can set. each is called for every regular file, if it is
-// not nil, and an error of it ends the look. What cannot be read is part of the print as that.
-func lookAt(roots []string, each func(path string, size int64) error) (print, error) {
-	h, p, seen, n := xxhash.New(), print{young: fineTick}, map[[2]uint64]bool{}, 0
+// not nil, and an error of it ends the look. What cannot be read is part of the imprint as that.
+func lookAt(roots []string, each func(path string, size int64) error) (imprint, error) {
+	h, p, seen, n := xxhash.New(), imprint{young: fineTick}, map[[2]uint64]bool{}, 0
 	var walk func(path string) error
 	walk = func(path string) error {
 		if n++; n > treeFiles {
@@ -150,7 +150,7 @@ func lookAt(roots []string, each func(path string, size int64) error) (print, er
 	}
 	for _, r := range roots {
 		if err := walk(r); err != nil {
-			return print{}, err
+			return imprint{}, err
 		}
 	}
 	p.hash = h.Sum64()
@@ -227,42 +227,42 @@ func stays(roots []string) func(path string, size int64) error {
 // empty. Safe for concurrent use.
 type parsed struct {
 	mu    sync.Mutex
-	kinds map[string]print
+	kinds map[string]imprint
 }
 
 // parsedKept bounds what is remembered; more are looked at again.
 const parsedKept = 64
 
 // holds reports whether a kind has parsed, and what it was read from looks the same now.
-func (p *parsed) holds(kind string, now print) bool {
+func (p *parsed) holds(kind string, now imprint) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was, ok := p.kinds[kind]
 	return ok && was.hash == now.hash
 }
 
-func (p *parsed) add(kind string, was print) {
+func (p *parsed) add(kind string, was imprint) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.kinds == nil || len(p.kinds) >= parsedKept {
-		p.kinds = map[string]print{}
+		p.kinds = map[string]imprint{}
 	}
 	p.kinds[kind] = was
 }
 
-// prints are those of the trees that a check has looked at, by their roots.
-type prints map[string]*tree
+// imprints are those of the trees that a check has looked at, by their roots.
+type imprints map[string]*tree
 
 // tree is what some roots have below.
 type tree struct {
-	roots []string
-	print print
+	roots   []string
+	imprint imprint
 	// stays is asked once: why something may be loaded from elsewhere, or nil.
 	stays func() error
 }
 
 // of is what a launch is read from; nil where that cannot be told.
-func (ps prints) of(l launch.Launch, plugins string) *tree {
+func (ps imprints) of(l launch.Launch, plugins string) *tree {
 	roots, err := trees(l, plugins)
 	if err != nil {
 		return nil
@@ -273,7 +273,7 @@ func (ps prints) of(l launch.Launch, plugins string) *tree {
 	}
 	var t *tree
 	if p, err := lookAt(roots, nil); err == nil {
-		t = &tree{roots: roots, print: p, stays: sync.OnceValue(func() error {
+		t = &tree{roots: roots, imprint: p, stays: sync.OnceValue(func() error {
 			_, err := lookAt(roots, stays(roots))
 			return err
 		})}

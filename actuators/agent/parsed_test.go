@@ -72,7 +72,7 @@ func TestPrintSeesEveryChange(t *testing.T) {
 				}
 			}
 			roots := []string{filepath.Join(dir, "missing"), filepath.Join(dir, "site")}
-			var before print
+			var before imprint
 			for deadline := time.Now().Add(10 * time.Second); ; {
 				p, err := lookAt(roots, nil)
 				if err != nil {
@@ -90,7 +90,7 @@ func TestPrintSeesEveryChange(t *testing.T) {
 			}
 			after, err := lookAt(roots, nil)
 			if err != nil || (after.hash == before.hash) != tt.same {
-				t.Errorf("the print is the same: %t, want %t; %v", !tt.same, tt.same, err)
+				t.Errorf("the imprint is the same: %t, want %t; %v", !tt.same, tt.same, err)
 			}
 		})
 	}
@@ -116,7 +116,7 @@ func TestSettled(t *testing.T) {
 		age, young time.Duration
 		want       bool
 	}{{time.Second, fineTick, true}, {time.Second, coarseTick, false}, {time.Millisecond, fineTick, false}, {-time.Hour, fineTick, false}} {
-		if got := (print{newest: now.Add(-tt.age), young: tt.young}).settled(now); got != tt.want {
+		if got := (imprint{newest: now.Add(-tt.age), young: tt.young}).settled(now); got != tt.want {
 			t.Errorf("%+v: %t", tt, got)
 		}
 	}
