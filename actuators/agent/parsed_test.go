@@ -27,7 +27,7 @@ func put(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-func TestPrintSeesEveryChange(t *testing.T) {
+func TestImprintSeesEveryChange(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(dir string) error
@@ -96,7 +96,7 @@ func TestPrintSeesEveryChange(t *testing.T) {
 	}
 }
 
-func TestPrintIsBounded(t *testing.T) {
+func TestImprintIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	for i := range treeFiles + 1 {
 		f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
