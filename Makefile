@@ -49,7 +49,7 @@ e2e: build standin ## the long proof, but for the table and several hosts: with 
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 60m -v -run 'TestE2E|TestArchiveKilled' -skip 'TestE2ETable|TestE2EHosts' ./cmd/zeekrec
 
 test-hosts: ## the long proof over several hosts, as network namespaces (root, ip): partitions, loss, delay, wrong clocks, a hundred kills
-	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 60m -v -run 'TestHosts|TestE2EHosts|TestE2ERivals' ./cmd/zeekrec
+	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 100m -v -run 'TestHosts|TestE2EHosts|TestE2ERivals' ./cmd/zeekrec
 
 table: ## try every row of the table of minimal restarts with Zeek, and write desired/MINIMAL.md
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 40m -v -run 'TestE2ETable' ./cmd/zeekrec -update-table
