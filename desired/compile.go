@@ -135,7 +135,7 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 	xpub, xsub := k.endpoints(c, addr)
 	pe := newPeers(layout)
 	slots := k.logEndpoints(c, layout, addr)
-	t, shared := table(), &sharer{lists: map[string][]string{}}
+	t, shared := table(), &sharer{all: map[string]*Part{}}
 	byRole := map[Role][]use{}
 	local := map[string]bool{}
 	for _, n := range c.Nodes {
