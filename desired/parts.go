@@ -3,6 +3,7 @@ package desired
 import (
 	"fmt"
 	"net"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
@@ -222,11 +223,24 @@ func rows(t []use, role Role, b Backend) []use {
 	return out
 }
 
-// sharer has one copy of parts that many nodes have in common.
+// sharer has one copy of what many nodes of a cluster have in common.
 type sharer struct {
 	all   map[string]*Part
+	nodes map[string]Resource // the newest of each ID
 	key   []byte
 	parts Parts
+}
+
+func newSharer() *sharer { return &sharer{all: map[string]*Part{}, nodes: map[string]Resource{}} }
+
+// like lets a node refer to what another one is started from, where that is the same: hosts of a cluster are often alike.
+func (s *sharer) like(r *Resource) {
+	o, ok := s.nodes[r.ID]
+	if ok && slices.Equal(o.Parts, r.Parts) && reflect.DeepEqual(o.Node, r.Node) {
+		r.ID, r.Parts, r.Node = o.ID, o.Parts, o.Node
+		return
+	}
+	s.nodes[r.ID] = *r
 }
 
 func (s *sharer) share(u *use, values []string) *Part {

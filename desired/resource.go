@@ -87,7 +87,8 @@ type Resource struct {
 	// nothing of this node reads them. It is no part: what is known of Zeek changes nothing about what is to run. Nil in the
 	// record of a process says that it cannot be told options at all (a broker's, an older zeekrec's).
 	Tunable []string `json:"tunable,omitzero"`
-	// Node has what it takes to render and start a resource of type node.
+	// Node has what it takes to render and start a resource of type node. Resources that were compiled together may refer to the same
+	// one, so nobody changes it.
 	Node *NodeSpec `json:"node,omitempty"`
 	// Broker has the same for a resource of type broker.
 	Broker *BrokerSpec `json:"broker,omitempty"`
