@@ -11,8 +11,8 @@ import (
 // Part is one input that a process has: a field, and the values that it was started with or told since. Many resources may refer
 // to the same one, so nobody changes it.
 type Part struct {
-	Field  string
-	Values []string
+	Field  string   `json:"field"`
+	Values []string `json:"values"`
 }
 
 // Parts are those of one process, sorted by field, with each field once. They are references because a controller holds those of

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -57,11 +56,7 @@ func (in *interner) text(s string) string {
 }
 
 func (in *interner) part(p *observed.Part) *observed.Part {
-	// With lengths, so that what one agent says is never taken for what another does.
-	in.key = append(binary.AppendUvarint(in.key[:0], uint64(len(p.Field))), p.Field...)
-	for _, v := range p.Values {
-		in.key = append(binary.AppendUvarint(in.key, uint64(len(v))), v...)
-	}
+	in.key = appendPart(in.key[:0], p)
 	if q, ok := in.parts[string(in.key)]; ok {
 		return q
 	}
