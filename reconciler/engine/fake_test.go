@@ -463,12 +463,14 @@ func run(t *testing.T, f func(b *bench)) {
 }
 
 // start begins a new engine on the same hosts and journal, as a restart of zeekrec does.
-func (b *bench) start() {
+func (b *bench) start() { b.startOn(b.hosts, parse) }
+
+func (b *bench) startOn(agents engine.Agents, parse engine.Parser) {
 	ctx, cancel := context.WithCancel(b.t.Context())
 	b.ctx = ctx
 	b.obs = make(chan engine.Observation, 1)
 	b.e = engine.New(engine.Config{
-		Source: "/etc/zeek/clusters", Observations: b.obs, Look: func() {}, Agents: b.hosts, Journal: b.journal, Keys: b.keys, State: b.journal.state(),
+		Source: "/etc/zeek/clusters", Observations: b.obs, Look: func() {}, Agents: agents, Journal: b.journal, Keys: b.keys, State: b.journal.state(),
 		Parse: parse, Validate: func([]*desired.Cluster) []desired.Diagnostic { return nil }, Instance: "agent-a",
 	})
 	done := make(chan struct{})

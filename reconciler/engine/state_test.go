@@ -35,7 +35,9 @@ func TestRevisionsShareWhereNodesAre(t *testing.T) {
 	read.Init()
 	for name, s := range map[string]*engine.State{"records": s, "a state": read} {
 		h := s.Clusters["dmz"]
-		same := func(a, b map[string]engine.Placement) bool { return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() }
+		same := func(a, b map[string]engine.Placement) bool {
+			return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+		}
 		for i, want := range []bool{true, false, true, true} {
 			if got := same(h.Revisions[i].Resources, h.Revisions[i+1].Resources); got != want {
 				t.Errorf("from %s: revisions %d and %d share: %t, should: %t", name, i+1, i+2, got, want)
