@@ -111,7 +111,7 @@ func (k *compiler) archiver(c *Cluster, instance string) Resource {
 	}
 	r := Resource{Cluster: c.Name, Name: name, Type: TypeArchiver, Role: RoleArchiver, Instance: instance, Archiver: spec}
 	for _, u := range archiverTable() {
-		r.Parts = append(r.Parts, Part{Field: u.field, Relation: u.relation, Values: u.values(spec)})
+		r.Parts = append(r.Parts, &Part{Field: u.field, Relation: u.relation, Values: u.values(spec)})
 	}
 	r.Seal()
 	return r

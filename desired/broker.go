@@ -150,7 +150,7 @@ func (k *compiler) broker(c *Cluster, xpub, xsub string) *Resource {
 	}
 	r := &Resource{Cluster: c.Name, Name: name, Type: TypeBroker, Role: RoleBroker, Instance: c.BrokerInstance(), Broker: spec}
 	for _, u := range brokerTable() {
-		r.Parts = append(r.Parts, Part{Field: u.field, Relation: u.relation, Values: u.values(spec)})
+		r.Parts = append(r.Parts, &Part{Field: u.field, Relation: u.relation, Values: u.values(spec)})
 	}
 	r.Seal()
 	return r

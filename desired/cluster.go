@@ -104,7 +104,7 @@ type Node struct {
 
 	// Line is the section's; Keys has the line of each key that was stated.
 	Line int
-	Keys map[string]int
+	Keys KeyLines
 }
 
 // Settings are the [zeekrec…] sections, with their defaults filled in.

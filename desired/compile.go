@@ -135,7 +135,7 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 	xpub, xsub := k.endpoints(c, addr)
 	pe := newPeers(layout)
 	slots := k.logEndpoints(c, layout, addr)
-	t, shared := table(), &sharer{lists: map[string][]string{}}
+	t, shared := table(), newSharer()
 	byRole := map[Role][]use{}
 	local := map[string]bool{}
 	for _, n := range c.Nodes {
@@ -167,10 +167,11 @@ func (k *compiler) cluster(c *Cluster) []Resource {
 		r := Resource{Cluster: c.Name, Name: n.Name, Type: TypeNode, Role: n.Role, Instance: n.Instance, Node: spec, Tunable: []string{}}
 		r.Parts = shared.apply(byRole[n.Role], &nodeInput{node: n, spec: spec, peer: pe})
 		r.Seal()
+		shared.like(&r)
 		rs = append(rs, r)
 	}
 	k.options(c, rs)
-	rs = append(rs, k.archivers(c)...)
+	rs = slices.Concat(rs, k.archivers(c)) // as many as there are: they are kept
 	slices.SortFunc(rs, func(a, b Resource) int { return strings.Compare(a.Name, b.Name) })
 	return rs
 }

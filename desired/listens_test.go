@@ -11,7 +11,7 @@ func TestListens(t *testing.T) {
 		"xsub": "tcp://*:5556", "xpub": "tcp://127.0.0.1:5555", "metrics": "0.0.0.0:9000", "listen": "[::1]:2200",
 		"broker": "tcp://127.0.0.1:5557", "loggers": "127.0.0.1:2201", // those of others
 	} {
-		r.Parts = append(r.Parts, Part{Field: field, Values: []string{v}})
+		r.Parts = append(r.Parts, &Part{Field: field, Values: []string{v}})
 	}
 	r.Seal()
 	want := []string{"[::1]:2200", "0.0.0.0:9000", "127.0.0.1:5555", ":5556"}

@@ -3,6 +3,7 @@ package desired
 import (
 	"fmt"
 	"net"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
@@ -222,31 +223,45 @@ func rows(t []use, role Role, b Backend) []use {
 	return out
 }
 
-// sharer has one copy of values that many nodes have in common. Nobody changes the values of a part.
+// sharer has one copy of what many nodes of a cluster have in common.
 type sharer struct {
-	lists map[string][]string
+	all   map[string]*Part
+	nodes map[string]Resource // the newest of each ID
 	key   []byte
-	parts []Part
+	parts Parts
 }
 
-func (s *sharer) share(values []string) []string {
-	s.key = s.key[:0]
+func newSharer() *sharer { return &sharer{all: map[string]*Part{}, nodes: map[string]Resource{}} }
+
+// like lets a node refer to what another one is started from, where that is the same: hosts of a cluster are often alike.
+func (s *sharer) like(r *Resource) {
+	o, ok := s.nodes[r.ID]
+	if ok && slices.Equal(o.Parts, r.Parts) && reflect.DeepEqual(o.Node, r.Node) {
+		r.ID, r.Parts, r.Node = o.ID, o.Parts, o.Node
+		return
+	}
+	s.nodes[r.ID] = *r
+}
+
+func (s *sharer) share(u *use, values []string) *Part {
+	s.key = append(append(append(append(s.key[:0], u.field...), 0), u.relation...), 0)
 	for _, v := range values {
 		s.key = append(append(s.key, v...), 0)
 	}
-	if l, ok := s.lists[string(s.key)]; ok {
-		return l
+	if p, ok := s.all[string(s.key)]; ok {
+		return p
 	}
-	s.lists[string(s.key)] = values
-	return values
+	p := &Part{Field: u.field, Relation: u.relation, Values: values}
+	s.all[string(s.key)] = p
+	return p
 }
 
 // apply the rows to one node.
-func (s *sharer) apply(rs []use, in *nodeInput) []Part {
+func (s *sharer) apply(rs []use, in *nodeInput) Parts {
 	s.parts = s.parts[:0]
-	for _, u := range rs {
-		if v := u.values(in); len(v) > 0 {
-			s.parts = append(s.parts, Part{Field: u.field, Relation: u.relation, Values: s.share(v)})
+	for i := range rs {
+		if v := rs[i].values(in); len(v) > 0 {
+			s.parts = append(s.parts, s.share(&rs[i], v))
 		}
 	}
 	return slices.Clone(s.parts) // most rows have no values

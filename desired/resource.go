@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,6 +55,23 @@ type Part struct {
 	Values   []string `json:"values"`
 }
 
+// Parts are those of one resource, sorted by field. They are references because the nodes of a cluster have most of them in common, and
+// a large fleet has many: nobody changes a Part that is in a resource.
+type Parts []*Part
+
+// UnmarshalJSON reads a list of parts.
+func (p *Parts) UnmarshalJSON(b []byte) error {
+	var all []Part
+	if err := json.Unmarshal(b, &all); err != nil {
+		return err
+	}
+	*p = nil
+	for i := range all {
+		*p = append(*p, &all[i])
+	}
+	return nil
+}
+
 // Resource is one thing that is to run: which process, where, and what it uses.
 type Resource struct {
 	Cluster  string `json:"cluster"`
@@ -62,14 +80,15 @@ type Resource struct {
 	Role     Role   `json:"role"`
 	Instance string `json:"instance"`
 	// Parts, sorted by field, none empty.
-	Parts []Part `json:"parts"`
+	Parts Parts `json:"parts"`
 	// ID is the hash over Parts; equal IDs mean nothing is to do.
 	ID string `json:"id"`
 	// Tunable are the names of its options whose change takes no restart, sorted: Zeek can change them while it runs, or
 	// nothing of this node reads them. It is no part: what is known of Zeek changes nothing about what is to run. Nil in the
 	// record of a process says that it cannot be told options at all (a broker's, an older zeekrec's).
 	Tunable []string `json:"tunable,omitzero"`
-	// Node has what it takes to render and start a resource of type node.
+	// Node has what it takes to render and start a resource of type node. Resources that were compiled together may refer to the same
+	// one, so nobody changes it.
 	Node *NodeSpec `json:"node,omitempty"`
 	// Broker has the same for a resource of type broker.
 	Broker *BrokerSpec `json:"broker,omitempty"`
@@ -82,7 +101,7 @@ func (r *Resource) Key() string { return r.Cluster + "/" + r.Name }
 
 // Part returns the values of a part; nil where the resource has none of that name.
 func (r *Resource) Part(field string) []string {
-	i, ok := slices.BinarySearchFunc(r.Parts, field, func(p Part, f string) int { return strings.Compare(p.Field, f) })
+	i, ok := slices.BinarySearchFunc(r.Parts, field, func(p *Part, f string) int { return strings.Compare(p.Field, f) })
 	if !ok {
 		return nil
 	}
@@ -92,8 +111,8 @@ func (r *Resource) Part(field string) []string {
 // Seal drops empty parts, sorts the rest by field and sets ID. It is to be called once, after
 // the last change of Parts.
 func (r *Resource) Seal() {
-	r.Parts = slices.DeleteFunc(r.Parts, func(p Part) bool { return len(p.Values) == 0 })
-	slices.SortFunc(r.Parts, func(a, b Part) int { return strings.Compare(a.Field, b.Field) })
+	r.Parts = slices.DeleteFunc(r.Parts, func(p *Part) bool { return len(p.Values) == 0 })
+	slices.SortFunc(r.Parts, func(a, b *Part) int { return strings.Compare(a.Field, b.Field) })
 	h := xxhash.New()
 	for _, p := range r.Parts {
 		_, _ = h.WriteString(p.Field)

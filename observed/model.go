@@ -83,7 +83,7 @@ type Resource struct {
 	Started string `json:"started,omitempty"`
 	// Parts are what the process was started with, with what it was told since: field to values.
 	// Those of the last start, or else of what was told, while no process runs.
-	Parts map[string][]string `json:"parts,omitempty"`
+	Parts Parts `json:"parts,omitempty"`
 
 	// Tunable are the names of its options that can be changed while it runs, as it was started and told since; nil: it
 	// cannot be told options. Untaken is why it has not what it was told to change while it runs; empty: it has.

@@ -25,37 +25,32 @@ type part struct {
 	from, to []string
 }
 
-// compare goes through the parts of both sides once. A part that one side lacks is compared with an
+// compare goes through the parts of both sides once: both are sorted. A part that one side lacks is compared with an
 // empty one, since an input that has its default is no part at all.
 func compare(want *desired.Resource, seen *observed.Resource, relation func(desired.Role, string) desired.Relation) delta {
 	var d delta
-	common := 0
-	for i := range want.Parts {
-		w := &want.Parts[i]
-		have, ok := seen.Parts[w.Field]
-		if ok {
-			common++
+	have, gone := seen.Parts, observed.Parts(nil)
+	for _, w := range want.Parts {
+		for len(have) > 0 && have[0].Field < w.Field {
+			gone, have = append(gone, have[0]), have[1:]
 		}
-		if !slices.Equal(have, w.Values) {
-			d.add(part{w.Field, settle(w.Relation, seen), have, w.Values}, want, seen)
+		var from []string
+		if len(have) > 0 && have[0].Field == w.Field {
+			from, have = have[0].Values, have[1:]
 		}
-	}
-	if common == len(seen.Parts) {
-		return d
-	}
-	var gone []string
-	for f, values := range seen.Parts {
-		if len(values) > 0 && want.Part(f) == nil {
-			gone = append(gone, f)
+		if !slices.Equal(from, w.Values) {
+			d.add(part{w.Field, settle(w.Relation, seen), from, w.Values}, want, seen)
 		}
 	}
-	slices.Sort(gone)
-	for _, f := range gone {
+	for _, g := range append(gone, have...) {
+		if len(g.Values) == 0 {
+			continue
+		}
 		rel := desired.Equal
 		if relation != nil {
-			rel = relation(want.Role, f)
+			rel = relation(want.Role, g.Field)
 		}
-		d.add(part{field: f, relation: settle(rel, seen), from: seen.Parts[f]}, want, seen)
+		d.add(part{field: g.Field, relation: settle(rel, seen), from: g.Values}, want, seen)
 	}
 	return d
 }
@@ -68,7 +63,7 @@ func settle(r desired.Relation, seen *observed.Resource) desired.Relation {
 		return desired.Equal
 	case r != desired.Follow:
 		return r
-	case desired.Follows(seen.Parts[desired.PartMembership]):
+	case desired.Follows(seen.Parts.Get(desired.PartMembership)):
 		return desired.Live
 	}
 	return desired.Cover

@@ -285,10 +285,10 @@ func (d *differ) moveAway(s sighting, to string) Action {
 // shares names the packets that a running worker shares with others of its fan-out group: when one leaves, the kernel gives its
 // flows to those who are left (packet(7), PACKET_FANOUT).
 func shares(o *observed.Resource, at string) string {
-	if len(o.Parts["fanout"]) == 0 {
+	if len(o.Parts.Get("fanout")) == 0 {
 		return ""
 	}
-	return at + " " + strings.Join(o.Parts["fanout"], " ")
+	return at + " " + strings.Join(o.Parts.Get("fanout"), " ")
 }
 
 // unwanted decides what is to be done with what is seen where it is not wanted.

@@ -24,7 +24,7 @@ func wants(name string, role desired.Role, instance string, parts ...string) des
 		if rel == "" {
 			rel = desired.Equal
 		}
-		r.Parts = append(r.Parts, desired.Part{Field: f, Relation: rel, Values: strings.Split(v, ",")})
+		r.Parts = append(r.Parts, &desired.Part{Field: f, Relation: rel, Values: strings.Split(v, ",")})
 	}
 	r.Seal()
 	return r
@@ -34,10 +34,10 @@ func wants(name string, role desired.Role, instance string, parts ...string) des
 func runs(r desired.Resource) observed.Resource {
 	o := observed.Resource{
 		Cluster: r.Cluster, Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, Healthy: true,
-		PID: 4711, Incarnation: 1, Told: r.ID, Started: r.ID, Parts: map[string][]string{},
+		PID: 4711, Incarnation: 1, Told: r.ID, Started: r.ID,
 	}
 	for _, p := range r.Parts {
-		o.Parts[p.Field] = p.Values
+		o.Parts = o.Parts.With(p.Field, p.Values...)
 	}
 	return o
 }
@@ -100,7 +100,7 @@ func TestDiff(t *testing.T) {
 		{name: "a live part was told", want: []desired.Resource{lay2}, seen: but(runs(lay2), func(o *observed.Resource) { o.Started = lay1.ID })},
 		{name: "a part was taken away", want: []desired.Resource{wants("w", W, "a")}, seen: runs(eth0), plan: "1 restart w@a change interface: eth0 -> \n"},
 		{name: "a part the role does not read", want: []desired.Resource{wants("w", W, "a")},
-			seen: but(runs(wants("w", W, "a")), func(o *observed.Resource) { o.Started, o.Parts["novel"] = "other", []string{"x"} })},
+			seen: but(runs(wants("w", W, "a")), func(o *observed.Resource) { o.Started, o.Parts = "other", o.Parts.With("novel", "x") })},
 		{name: "fewer names to know", want: []desired.Resource{few}, seen: runs(many), plan: "1 update m@a change workers: -w2, -w4 -> \n"},
 		{name: "fewer names to know, told", want: []desired.Resource{few}, seen: but(runs(many), func(o *observed.Resource) { o.Told = few.ID })},
 		{name: "more names to know", want: []desired.Resource{many}, seen: runs(few), plan: "1 restart m@a change workers:  -> +w2, +w4\n"},

@@ -516,10 +516,10 @@ func inputWith(t *testing.T, old, new *desired.Cluster, before, after []string) 
 		in.Known[r.Key()] = r.Instance
 		o := observed.Resource{
 			Cluster: "dmz", Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, PID: 1, Incarnation: 1,
-			Healthy: true, Told: r.ID, Started: r.ID, Parts: map[string][]string{},
+			Healthy: true, Told: r.ID, Started: r.ID,
 		}
 		for _, p := range r.Parts {
-			o.Parts[p.Field] = p.Values
+			o.Parts = o.Parts.With(p.Field, p.Values...)
 		}
 		i := in.Instances[r.Instance]
 		i.Resources = append(i.Resources, o)
@@ -585,7 +585,8 @@ func TestFollowsNoMore(t *testing.T) {
 	seen := in.Instances["agent-a"]
 	for i := range seen.Resources {
 		if seen.Resources[i].Name == "manager" {
-			seen.Resources[i].Parts["workers"] = []string{"worker-1", "worker-2", "worker-3", "worker-4"} // told since
+			o := &seen.Resources[i]
+			o.Parts = o.Parts.With("workers", "worker-1", "worker-2", "worker-3", "worker-4") // told since
 		}
 	}
 	for _, a := range reconciler.Diff(in).Actions {

@@ -34,7 +34,7 @@ func bound(address string) (host, port string) {
 
 // listens are the addresses that a resource listens on as its instance has it.
 func listens(o *observed.Resource) []string {
-	return desired.ListensOf(func(field string) []string { return o.Parts[field] })
+	return desired.ListensOf(func(field string) []string { return o.Parts.Get(field) })
 }
 
 // clash reports whether two hosts cannot be bound with the same port: "" is all addresses.

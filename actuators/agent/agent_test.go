@@ -25,7 +25,7 @@ func TestStartStop(t *testing.T) {
 	if !got.Healthy || got.PID == 0 || got.Incarnation != 1 || got.Told != r.ID || got.Started != r.ID || got.Version != "8.2.2" || !got.StandIn {
 		t.Errorf("running: %+v", got)
 	}
-	if !slices.Equal(got.Parts["interface"], []string{"eth0"}) || len(got.Outdated) > 0 {
+	if !slices.Equal(got.Parts.Get("interface"), []string{"eth0"}) || len(got.Outdated) > 0 {
 		t.Errorf("parts %v, outdated %v", got.Parts, got.Outdated)
 	}
 	stderr, err := os.ReadFile(w.folder("dmz", "w1").stderr())
@@ -213,8 +213,8 @@ func TestUpdateInPlace(t *testing.T) {
 		}
 		want := map[string][]string{"interface": {"eth0"}, "workers": {"w1", "w2", "w3"}, "nice": {"4"}, "cpus": {"0"}}
 		for f, v := range want {
-			if !slices.Equal(now.Parts[f], v) {
-				t.Errorf("part %s: %q, want %q", f, now.Parts[f], v)
+			if !slices.Equal(now.Parts.Get(f), v) {
+				t.Errorf("part %s: %q, want %q", f, now.Parts.Get(f), v)
 			}
 		}
 		if len(now.Parts) != len(want) {
@@ -236,7 +236,7 @@ func TestUpdateInPlace(t *testing.T) {
 	three := worker(part("workers", desired.Cover, "w1"))
 	w.do(order(desired.Update, three, two.ID))
 	now, _ = w.get("dmz/w1")
-	if len(now.Parts) != 2 || !slices.Equal(now.Parts["workers"], []string{"w1", "w2", "w3"}) || now.PID != was.PID {
+	if len(now.Parts) != 2 || !slices.Equal(now.Parts.Get("workers"), []string{"w1", "w2", "w3"}) || now.PID != was.PID {
 		t.Errorf("%+v", now)
 	}
 	n, err := syscall.Getpriority(syscall.PRIO_PROCESS, was.PID)

@@ -58,7 +58,7 @@ func archiver(change ...func(*desired.ArchiverSpec)) desired.Resource {
 	}
 	r := desired.Resource{Cluster: "dmz", Name: "archiver", Type: desired.TypeArchiver, Role: desired.RoleArchiver, Instance: "agent-a", Archiver: s}
 	if s.Compress != "" {
-		r.Parts = append(r.Parts, desired.Part{Field: "compress", Relation: desired.Live, Values: []string{s.Compress}})
+		r.Parts = append(r.Parts, &desired.Part{Field: "compress", Relation: desired.Live, Values: []string{s.Compress}})
 	}
 	r.Seal()
 	return r
@@ -104,7 +104,7 @@ func TestArchiverIsToldAndAsked(t *testing.T) {
 	})
 	f.with(func() { f.refuses = nil })
 	now := w.untilArchiver("taken", isHealthy)
-	if now.PID != was.PID || !slices.Equal(now.Parts["compress"], []string{"zstd"}) {
+	if now.PID != was.PID || !slices.Equal(now.Parts.Get("compress"), []string{"zstd"}) {
 		t.Errorf("%+v", now)
 	}
 	var got struct{ Root, Compress string }

@@ -85,9 +85,9 @@ func (a *Agent) whyNoBroker(cluster string) string {
 		switch {
 		case v.Type == string(desired.TypeBroker):
 			return "its broker does not run"
-		case slices.Equal(v.Parts["backend"], []string{string(desired.BackendBroker)}):
+		case slices.Equal(v.Parts.Get("backend"), []string{string(desired.BackendBroker)}):
 			return "they talk by Zeek's Broker (backend = broker)"
-		case len(v.Parts["xpub"]) > 0:
+		case len(v.Parts.Get("xpub")) > 0:
 			return "its broker is a thread of Zeek's manager (mode = manager)"
 		}
 	}

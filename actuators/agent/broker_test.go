@@ -187,12 +187,12 @@ func broker(t *testing.T, change ...func(*desired.BrokerSpec)) desired.Resource 
 
 func brokerOf(s *desired.BrokerSpec) desired.Resource {
 	r := desired.Resource{Cluster: "dmz", Name: "broker", Type: desired.TypeBroker, Role: desired.RoleBroker, Instance: "agent-a", Broker: s}
-	r.Parts = []desired.Part{
+	r.Parts = desired.Parts{
 		{Field: "xpub", Relation: desired.Equal, Values: []string{s.XPub}}, {Field: "xsub", Relation: desired.Equal, Values: []string{s.XSub}},
 		{Field: "accepts", Relation: desired.Live, Values: s.Curve},
 	}
 	if s.SndHWM != 0 {
-		r.Parts = append(r.Parts, desired.Part{Field: "sndhwm", Relation: desired.Live, Values: []string{fmt.Sprint(s.SndHWM)}})
+		r.Parts = append(r.Parts, &desired.Part{Field: "sndhwm", Relation: desired.Live, Values: []string{fmt.Sprint(s.SndHWM)}})
 	}
 	r.Seal()
 	return r
@@ -294,7 +294,7 @@ func TestBrokerIsToldUntilItHears(t *testing.T) {
 	more := changed(r, func(s *desired.BrokerSpec) { s.SndHWM = 7 })
 	w.do(order(desired.Update, more, r.ID))
 	got := w.untilBroker("trouble", func(r observed.Resource) bool { return strings.Contains(r.Reason, "not now") })
-	if got.Healthy || got.State != observed.Running || got.Told != more.ID || got.Reason != "it has not taken its settings: not now" || !slices.Equal(got.Parts["sndhwm"], []string{"7"}) {
+	if got.Healthy || got.State != observed.Running || got.Told != more.ID || got.Reason != "it has not taken its settings: not now" || !slices.Equal(got.Parts.Get("sndhwm"), []string{"7"}) {
 		t.Errorf("%+v", got)
 	}
 	b.with(func() { b.refuses = nil })

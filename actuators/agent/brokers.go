@@ -118,7 +118,7 @@ func (a *Agent) joining(cluster string, members []observed.Member) bool {
 			continue
 		}
 		v, ok := u.current()
-		if !ok || v.PID == 0 || len(v.Parts["broker"]) == 0 {
+		if !ok || v.PID == 0 || len(v.Parts.Get("broker")) == 0 {
 			continue
 		}
 		_, is := slices.BinarySearchFunc(members, observed.Member{Name: v.Name, PID: v.PID}, compareMembers)

@@ -372,7 +372,7 @@ func (a *Agent) heldByNodes() []string {
 	var held []string
 	for _, u := range a.allUnits() {
 		if v, ok := u.current(); ok && v.PID != 0 {
-			held = append(held, desired.ListensOf(func(field string) []string { return v.Parts[field] })...)
+			held = append(held, desired.ListensOf(func(field string) []string { return v.Parts.Get(field) })...)
 		}
 	}
 	return held

@@ -167,7 +167,7 @@ const hidden = "(hidden)"
 func hideResource(r *desired.Resource) {
 	for i, p := range r.Parts {
 		if p.Field == "env" {
-			r.Parts[i].Values = hideEnv(p.Values)
+			r.Parts[i] = &desired.Part{Field: p.Field, Relation: p.Relation, Values: hideEnv(p.Values)}
 		}
 	}
 	if r.Node != nil {

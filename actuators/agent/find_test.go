@@ -208,7 +208,7 @@ func TestToldChangedWhileAway(t *testing.T) {
 			},
 			func(w *world, pid int) {
 				// The order is not carried out twice, so this is the last chance.
-				r := w.until("the update is applied", func(r observed.Resource) bool { return slices.Equal(r.Parts["data"], []string{"newer"}) })
+				r := w.until("the update is applied", func(r observed.Resource) bool { return slices.Equal(r.Parts.Get("data"), []string{"newer"}) })
 				if r.PID != pid || r.Incarnation != 1 {
 					w.t.Errorf("%+v", r)
 				}

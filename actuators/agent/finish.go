@@ -87,7 +87,7 @@ func (a *Agent) waitForOthers(ctx context.Context, id process.Identity, port int
 		if !ok || u.key == key || v.Cluster != clusterOf(key) || v.PID == 0 || v.State != observed.Running {
 			continue
 		}
-		immediate = immediate || v.Parts["log_immediate"] != nil
+		immediate = immediate || v.Parts.Get("log_immediate") != nil
 		if v.Role == string(desired.RoleLogger) && listensAt(v.Parts) != 0 {
 			others = append(others, v)
 		}
@@ -139,15 +139,15 @@ func untilOthersHave(ctx context.Context, mine func() (int, error), others []fun
 // collectsAt is the port at which the process takes the others' logs; 0 where it takes none, or where they come by Zeek's Broker,
 // whose connections are not for logs alone.
 func (u *unit) collectsAt() int {
-	if u.last == nil || slices.Equal(u.last.parts()["backend"], []string{string(desired.BackendBroker)}) {
+	if u.last == nil || slices.Equal(u.last.parts().Get("backend"), []string{string(desired.BackendBroker)}) {
 		return 0
 	}
 	return listensAt(u.last.parts())
 }
 
 // listensAt is the port of the first address that a process listens at; 0 where there is none.
-func listensAt(parts map[string][]string) int {
-	at := parts["listen"]
+func listensAt(parts observed.Parts) int {
+	at := parts.Get("listen")
 	if len(at) == 0 {
 		return 0
 	}

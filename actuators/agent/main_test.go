@@ -408,9 +408,9 @@ func worker(change ...func(*desired.Resource)) desired.Resource {
 	for _, c := range change {
 		c(&r)
 	}
-	r.Parts = append(r.Parts, desired.Part{Field: "interface", Relation: desired.Equal, Values: []string{r.Node.Interface}})
+	r.Parts = append(r.Parts, &desired.Part{Field: "interface", Relation: desired.Equal, Values: []string{r.Node.Interface}})
 	if v := r.Node.Env["FAKE"]; v != "" {
-		r.Parts = append(r.Parts, desired.Part{Field: "env", Relation: desired.Equal, Values: []string{"FAKE=" + v}})
+		r.Parts = append(r.Parts, &desired.Part{Field: "env", Relation: desired.Equal, Values: []string{"FAKE=" + v}})
 	}
 	r.Seal()
 	return r
@@ -422,7 +422,7 @@ func fake(mode string) func(*desired.Resource) {
 
 func part(field string, rel desired.Relation, values ...string) func(*desired.Resource) {
 	return func(r *desired.Resource) {
-		r.Parts = append(r.Parts, desired.Part{Field: field, Relation: rel, Values: values})
+		r.Parts = append(r.Parts, &desired.Part{Field: field, Relation: rel, Values: values})
 	}
 }
 

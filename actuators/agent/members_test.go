@@ -69,8 +69,8 @@ func TestMembersWhileItRuns(t *testing.T) {
 		told = r
 		w.tableIs(&r)
 		now, _ := w.get("dmz/w1")
-		if now.PID != was.PID || !now.Healthy || now.Told != r.ID || len(now.Outdated) > 0 || !slices.Equal(now.Parts["proxies"], r.Part("proxies")) ||
-			!slices.Equal(now.Parts["membership"], []string{"live"}) {
+		if now.PID != was.PID || !now.Healthy || now.Told != r.ID || len(now.Outdated) > 0 || !slices.Equal(now.Parts.Get("proxies"), r.Part("proxies")) ||
+			!slices.Equal(now.Parts.Get("membership"), []string{"live"}) {
 			t.Errorf("%+v", now)
 		}
 		info, err := os.Stat(w.folder("dmz", "w1").members())
@@ -98,7 +98,7 @@ func TestMembersWhileItRuns(t *testing.T) {
 	killPID(t, was.PID)
 	now := w.until("replaced", func(r observed.Resource) bool { return r.Incarnation == 2 && r.State == observed.Running })
 	w.tableIs(&two)
-	if now.Started != two.ID || !slices.Equal(now.Parts["proxies"], []string{"p1", "p2"}) {
+	if now.Started != two.ID || !slices.Equal(now.Parts.Get("proxies"), []string{"p1", "p2"}) {
 		t.Errorf("%+v", now)
 	}
 }
@@ -158,7 +158,7 @@ func TestMembershipSwitches(t *testing.T) {
 	was := w.untilState(observed.Running)
 	w.do(order(desired.Update, two, one.ID))
 	now, _ := w.get("dmz/w1")
-	if now.PID != was.PID || w.table() != "" || now.Parts["membership"] != nil || !slices.Equal(now.Parts["proxies"], []string{"p1", "p2"}) ||
+	if now.PID != was.PID || w.table() != "" || now.Parts.Get("membership") != nil || !slices.Equal(now.Parts.Get("proxies"), []string{"p1", "p2"}) ||
 		!slices.Equal(now.Outdated, []string{"membership restart -> live"}) || !now.Healthy {
 		t.Errorf("%+v, table %q", now, w.table())
 	}
@@ -167,7 +167,7 @@ func TestMembershipSwitches(t *testing.T) {
 	w.do(o)
 	now = w.until("restarted", func(r observed.Resource) bool { return r.Incarnation == 2 && r.State == observed.Running })
 	w.tableIs(&two)
-	if !slices.Equal(now.Parts["proxies"], []string{"p1"}) || !slices.Equal(now.Parts["membership"], []string{"live"}) || len(now.Outdated) > 0 {
+	if !slices.Equal(now.Parts.Get("proxies"), []string{"p1"}) || !slices.Equal(now.Parts.Get("membership"), []string{"live"}) || len(now.Outdated) > 0 {
 		t.Errorf("%+v", now)
 	}
 
@@ -176,13 +176,13 @@ func TestMembershipSwitches(t *testing.T) {
 	w.do(order(desired.Update, three, two.ID))
 	w.do(order(desired.Update, four, three.ID))
 	now, _ = w.get("dmz/w1")
-	if !slices.Equal(now.Parts["proxies"], []string{"p2"}) || !slices.Equal(now.Outdated, []string{"membership live -> restart"}) {
+	if !slices.Equal(now.Parts.Get("proxies"), []string{"p2"}) || !slices.Equal(now.Outdated, []string{"membership live -> restart"}) {
 		t.Errorf("%+v", now)
 	}
 	w.tableIs(&three)
 	w.do(order(desired.Update, five, four.ID))
 	now, _ = w.get("dmz/w1")
-	if !slices.Equal(now.Parts["proxies"], []string{"p2", "p3"}) || len(now.Outdated) > 0 || now.Incarnation != 2 {
+	if !slices.Equal(now.Parts.Get("proxies"), []string{"p2", "p3"}) || len(now.Outdated) > 0 || now.Incarnation != 2 {
 		t.Errorf("%+v", now)
 	}
 	w.tableIs(&five)

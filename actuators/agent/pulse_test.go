@@ -207,7 +207,7 @@ func TestAsk(t *testing.T) {
 	}{{"backend", "broker", "backend = broker"}, {"xpub", "tcp://127.0.0.1:1", "mode = manager"}} {
 		v, _ := w.get("dmz/w1")
 		w.do(order(desired.Restart, worker(part(tt.field, desired.Equal, tt.value)), v.Started))
-		w.until(tt.field, func(r observed.Resource) bool { return r.State == observed.Running && len(r.Parts[tt.field]) > 0 })
+		w.until(tt.field, func(r observed.Resource) bool { return r.State == observed.Running && len(r.Parts.Get(tt.field)) > 0 })
 		unaskable(tt.why)
 	}
 }

@@ -133,7 +133,7 @@ func TestOptionsWhileItRuns(t *testing.T) {
 			t.Errorf("told %s", now.Told)
 		}
 		now = w.until("it has its options", func(r observed.Resource) bool { return r.Untaken == "" && r.Healthy })
-		if got := w.options(); got != step.table || now.PID != was.PID || !slices.Equal(now.Parts["options"], step.r.Part("options")) || now.Tunable == nil || slices.Contains(now.Tunable, "Weird::rate") != (len(step.r.Tunable) > 0) {
+		if got := w.options(); got != step.table || now.PID != was.PID || !slices.Equal(now.Parts.Get("options"), step.r.Part("options")) || now.Tunable == nil || slices.Contains(now.Tunable, "Weird::rate") != (len(step.r.Tunable) > 0) {
 			t.Errorf("table %q, want %q; %+v", got, step.table, now)
 		}
 	}
@@ -146,7 +146,7 @@ func TestOptionsWhileItRuns(t *testing.T) {
 	}
 	w.stop()
 	w.start()
-	if now, _ := w.get("dmz/w1"); now.Untaken != "" || now.PID != was.PID || !slices.Equal(now.Parts["options"], two.Part("options")) || w.options() != "Weird::rate 5" {
+	if now, _ := w.get("dmz/w1"); now.Untaken != "" || now.PID != was.PID || !slices.Equal(now.Parts.Get("options"), two.Part("options")) || w.options() != "Weird::rate 5" {
 		t.Errorf("%+v, table %q", now, w.options())
 	}
 	// The next process has them from its start.
@@ -199,7 +199,7 @@ func TestOptionsOfAnOlderZeekrec(t *testing.T) {
 	was := w.untilState(observed.Running)
 	w.stop()
 	w.start()
-	if now, _ := w.get("dmz/w1"); now.PID != was.PID || now.Tunable != nil || now.Untaken != "" || !slices.Equal(now.Parts["options"], old.Part("options")) {
+	if now, _ := w.get("dmz/w1"); now.PID != was.PID || now.Tunable != nil || now.Untaken != "" || !slices.Equal(now.Parts.Get("options"), old.Part("options")) {
 		t.Errorf("%+v", now)
 	}
 	w.refused(order(desired.Update, tuned("Weird::rate = 6"), old.ID), "another options")

@@ -345,7 +345,7 @@ func (u *unit) applyLive() {
 			live[p.Field] = p.Values
 			delete(known, p.Field)
 		case p.Relation == desired.Cover, p.Relation == desired.Follow:
-			all := slices.Concat(was[p.Field], p.Values)
+			all := slices.Concat(was.Get(p.Field), p.Values)
 			slices.Sort(all)
 			if known == nil {
 				known = map[string][]string{}
@@ -384,7 +384,7 @@ func userOf(r *desired.Resource) string {
 
 // ifChanged calls set where the process has another value of the part than it is told.
 func ifChanged(u *unit, field string, set func() error) error {
-	if slices.Equal(u.last.parts()[field], u.told.Resource.Part(field)) {
+	if slices.Equal(u.last.parts().Get(field), u.told.Resource.Part(field)) {
 		return nil
 	}
 	return set()

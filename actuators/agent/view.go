@@ -187,7 +187,7 @@ func (u *unit) failedText() string {
 }
 
 // parts are those of the last start with what was told since, or of what is told where it never started.
-func (u *unit) parts() map[string][]string {
+func (u *unit) parts() observed.Parts {
 	if u.last != nil {
 		return u.last.parts()
 	}
@@ -195,7 +195,7 @@ func (u *unit) parts() map[string][]string {
 }
 
 // parts of a process: what it was started with, and what it was told since.
-func (r *runningRecord) parts() map[string][]string {
+func (r *runningRecord) parts() observed.Parts {
 	out := make(map[string][]string, len(r.Resource.Parts))
 	for _, p := range r.Resource.Parts {
 		if r.Live == nil || p.Relation != desired.Live && p.Relation != desired.Follow && (p.Relation != desired.Tune || r.Resource.Tunable == nil) {
@@ -204,7 +204,7 @@ func (r *runningRecord) parts() map[string][]string {
 	}
 	maps.Copy(out, r.Live)
 	maps.Copy(out, r.Known)
-	return out
+	return observed.PartsOf(out)
 }
 
 func clusterOf(key string) string {

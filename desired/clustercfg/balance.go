@@ -44,7 +44,7 @@ func (r *nodeReader) workers() []desired.Node {
 	pins := r.pins()
 	interfaces, listLine, listed, _ := r.text("lb_interfaces")
 	for _, key := range balanceKeys() {
-		if l, stated := r.node.Keys[key]; stated && r.node.Role != desired.RoleWorker && r.node.Role != "" {
+		if l, stated := r.node.Keys.Line(key); stated && r.node.Role != desired.RoleWorker && r.node.Role != "" {
 			r.bad(l, "not-a-worker", key+" is for workers", "remove it, or write role = worker")
 			return []desired.Node{r.node}
 		}
@@ -62,7 +62,7 @@ func (r *nodeReader) workers() []desired.Node {
 		r.bad(line, "no-lb-method", "lb_procs needs lb_method", "add lb_method = af_packet")
 		return []desired.Node{r.node}
 	case !counted:
-		if _, stated := r.node.Keys["lb_procs"]; !stated { // else that was reported
+		if _, stated := r.node.Keys.Line("lb_procs"); !stated { // else that was reported
 			r.bad(methodLine, "no-lb-procs", "lb_method needs lb_procs", "add lb_procs = 4, the number of workers")
 		}
 		return []desired.Node{r.node}
@@ -81,7 +81,7 @@ func (r *nodeReader) workers() []desired.Node {
 	for i := range out {
 		n := r.node
 		n.Name = fmt.Sprintf("%s-%d", r.node.Name, i+1)
-		n.Keys, n.Env = maps.Clone(r.node.Keys), maps.Clone(r.node.Env)
+		n.Keys, n.Env = slices.Clone(r.node.Keys), maps.Clone(r.node.Env)
 		each(&n, i)
 		if len(pins) > 0 {
 			r.pin(&n, pins[i%len(pins)])
@@ -92,7 +92,7 @@ func (r *nodeReader) workers() []desired.Node {
 }
 
 func (r *nodeReader) pin(n *desired.Node, cpu int) {
-	if l, both := n.Keys["cpu_affinity"]; both {
+	if l, both := n.Keys.Line("cpu_affinity"); both {
 		r.bad(l, "two-pins", "cpu_affinity and pin_cpus are stated", "keep one of them")
 	}
 	n.CPUAffinity = &cpu
@@ -157,7 +157,7 @@ func (r *nodeReader) share(method string, line, listLine int, list string, procs
 		}
 		return func(n *desired.Node, i int) {
 			n.Interface = names[len(names)-1-i]
-			n.Keys["interface"] = listLine
+			n.Keys.Set("interface", listLine)
 		}
 	case "myricom":
 		return func(n *desired.Node, _ int) {

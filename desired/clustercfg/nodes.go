@@ -38,7 +38,7 @@ func (r *nodeReader) text(key string) (value string, line int, ok, bad bool) {
 		r.rep.error(e.line, prob.code, fmt.Sprintf("%s of node %s: %s", key, quote(r.sec.name), prob.what), prob.hint)
 		return "", e.line, false, true
 	}
-	r.node.Keys[key] = e.line
+	r.node.Keys.Set(key, e.line)
 	return value, e.line, true, false
 }
 
@@ -50,7 +50,7 @@ func (r *nodeReader) bad(line int, code, what, hint string) {
 // node reads a section, which may stand for several workers; free says that it states no instance.
 func (p *parser) node(sec *section) (nodes []desired.Node, free bool) {
 	r := &nodeReader{parser: p, sec: sec}
-	r.node = desired.Node{Name: sec.name, Line: sec.line, Keys: map[string]int{}}
+	r.node = desired.Node{Name: sec.name, Line: sec.line}
 	if why := unfit(sec.name); why != "" {
 		r.bad(sec.line, "unfit-name", "the name cannot be the name of a folder: "+why, "rename the section")
 	}
@@ -99,9 +99,9 @@ func (r *nodeReader) role() {
 		case stated || aliasBad:
 			r.rep.warn(e.line, "alias", "type works, but it is an old name of role", "write role")
 			value, line, ok = alias, aliasLine, stated
-			delete(r.node.Keys, "type")
+			r.node.Keys.Delete("type")
 			if stated {
-				r.node.Keys["role"] = aliasLine
+				r.node.Keys.Set("role", aliasLine)
 			}
 		}
 		if aliasBad {
@@ -287,7 +287,7 @@ func (r *nodeReader) args() {
 // state is read by zeek-client only to say that it is ignored.
 func (r *nodeReader) state() {
 	value, line, ok, _ := r.text("state")
-	delete(r.node.Keys, "state")
+	r.node.Keys.Delete("state")
 	if ok && value != "" {
 		r.rep.warn(line, "ignored-key", fmt.Sprintf(`ignoring node "%s" state "%s" in configuration`, r.sec.name, value), "remove it; zeekrec stop holds a node stopped")
 	}

@@ -36,10 +36,11 @@ func TestParseFillsTheCluster(t *testing.T) {
 		t.Errorf("cluster is %+v", c)
 	}
 	m := c.Nodes[0]
-	if m.Line != 2 || m.Keys["role"] != 3 || m.Keys["port"] != 4 || c.Nodes[1].Keys["interface"] != 6 {
+	at := func(n *desired.Node, key string) int { l, _ := n.Keys.Line(key); return l }
+	if m.Line != 2 || at(&m, "role") != 3 || at(&m, "port") != 4 || at(&c.Nodes[1], "interface") != 6 {
 		t.Errorf("lines are %d %v and %v", m.Line, m.Keys, c.Nodes[1].Keys)
 	}
-	if _, stated := m.Keys["instance"]; stated || m.Instance != testHost {
+	if _, stated := m.Keys.Line("instance"); stated || m.Instance != testHost {
 		t.Errorf("instance is %q, stated %t", m.Instance, stated)
 	}
 }

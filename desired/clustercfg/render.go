@@ -94,7 +94,7 @@ func nonZero(n int) *int {
 
 // hasInterface tells an interface that is stated and empty, which zeek-client keeps, from none.
 func hasInterface(n *desired.Node) bool {
-	_, stated := n.Keys["interface"]
+	_, stated := n.Keys.Line("interface")
 	return n.Interface != "" || stated
 }
 

@@ -43,7 +43,10 @@ type validator struct {
 }
 
 // line of a key of a node, or of the node.
-func line(n *desired.Node, key string) int { return cmp.Or(n.Keys[key], n.Line) }
+func line(n *desired.Node, key string) int {
+	l, _ := n.Keys.Line(key)
+	return cmp.Or(l, n.Line)
+}
 
 func (v *validator) uniqueNames() {
 	for i := range v.Instances {

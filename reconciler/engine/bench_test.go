@@ -61,10 +61,10 @@ func worldOf(b *testing.B, s *desired.Snapshot) *engine.World {
 		known[res.Name] = engine.Placement{Type: res.Type, Role: res.Role, Instance: res.Instance}
 		o := observed.Resource{
 			Cluster: "big", Name: res.Name, Type: string(res.Type), Role: string(res.Role), State: observed.Running, PID: 1, Incarnation: 1,
-			Healthy: true, Told: res.ID, Started: res.ID, Parts: map[string][]string{},
+			Healthy: true, Told: res.ID, Started: res.ID,
 		}
 		for _, p := range res.Parts {
-			o.Parts[p.Field] = p.Values
+			o.Parts = o.Parts.With(p.Field, p.Values...)
 		}
 		r.Resources = append(r.Resources, o)
 	}

@@ -64,7 +64,7 @@ func withPorts(c *desired.Cluster, a desired.Assignment) *desired.Cluster {
 	out.Instances, out.Nodes = slices.Clone(c.Instances), slices.Clone(c.Nodes)
 	for i := range out.Nodes {
 		n := &out.Nodes[i]
-		n.Keys, n.Env = maps.Clone(n.Keys), maps.Clone(n.Env)
+		n.Keys, n.Env = slices.Clone(n.Keys), maps.Clone(n.Env)
 		n.Port = cmp.Or(n.Port, a.Ports[c.Name+"/"+n.Name].Port)
 		if c.Settings.Metrics {
 			n.MetricsPort = cmp.Or(n.MetricsPort, a.Metrics[c.Name+"/"+n.Name].Port)

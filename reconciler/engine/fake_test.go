@@ -141,13 +141,13 @@ func (h *hosts) Do(_ context.Context, _ string, o desired.Order) error {
 		s.PID, s.State, s.Hold, s.Healthy = 0, observed.Stopped, o.Hold, false
 	case desired.Update:
 		s.Told = o.Resource.ID
-		s.Parts = maps.Clone(s.Parts) // reports that were handed out have the old one
-		delete(s.Parts, desired.PartOptions)
+		follows := desired.Follows(s.Parts.Get(desired.PartMembership))
+		s.Parts = slices.DeleteFunc(slices.Clone(s.Parts), func(p *observed.Part) bool { return p.Field == desired.PartOptions })
 		s.Untaken = h.untaken
 		s.Tunable = slices.Concat(s.Tunable, o.Resource.Tunable)
 		for _, p := range o.Resource.Parts {
-			if p.Relation == desired.Live || p.Relation == desired.Follow && desired.Follows(s.Parts[desired.PartMembership]) || p.Relation == desired.Tune {
-				s.Parts[p.Field] = p.Values
+			if p.Relation == desired.Live || p.Relation == desired.Follow && follows || p.Relation == desired.Tune {
+				s.Parts = s.Parts.With(p.Field, p.Values...)
 			}
 		}
 	default:
@@ -165,10 +165,10 @@ func (h *hosts) start(r *desired.Resource) {
 	h.pid++
 	s = &observed.Resource{
 		Cluster: r.Cluster, Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, Since: time.Now(),
-		PID: 1000 + h.pid, Incarnation: inc + 1, Healthy: true, Tunable: r.Tunable, Told: r.ID, Started: r.ID, Parts: map[string][]string{}, StartedAt: time.Now(),
+		PID: 1000 + h.pid, Incarnation: inc + 1, Healthy: true, Tunable: r.Tunable, Told: r.ID, Started: r.ID, StartedAt: time.Now(),
 	}
 	for _, p := range r.Parts {
-		s.Parts[p.Field] = p.Values
+		s.Parts = s.Parts.With(p.Field, p.Values...)
 	}
 	if h.fails != nil {
 		if why := h.fails(r); why != "" {
@@ -463,12 +463,14 @@ func run(t *testing.T, f func(b *bench)) {
 }
 
 // start begins a new engine on the same hosts and journal, as a restart of zeekrec does.
-func (b *bench) start() {
+func (b *bench) start() { b.startOn(b.hosts, parse) }
+
+func (b *bench) startOn(agents engine.Agents, parse engine.Parser) {
 	ctx, cancel := context.WithCancel(b.t.Context())
 	b.ctx = ctx
 	b.obs = make(chan engine.Observation, 1)
 	b.e = engine.New(engine.Config{
-		Source: "/etc/zeek/clusters", Observations: b.obs, Look: func() {}, Agents: b.hosts, Journal: b.journal, Keys: b.keys, State: b.journal.state(),
+		Source: "/etc/zeek/clusters", Observations: b.obs, Look: func() {}, Agents: agents, Journal: b.journal, Keys: b.keys, State: b.journal.state(),
 		Parse: parse, Validate: func([]*desired.Cluster) []desired.Diagnostic { return nil }, Instance: "agent-a",
 	})
 	done := make(chan struct{})

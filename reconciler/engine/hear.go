@@ -85,12 +85,24 @@ func (e *Engine) hear(now time.Time) []string {
 		}
 		// While it is silent, what waits for it says for how long.
 		silent := now.Sub(r.At) > e.timings.Stale
-		if silent || silent != a.silent[r.Instance] {
+		if turned := silent != a.silent[r.Instance]; turned || silent {
 			a.silent[r.Instance] = silent
 			a.touchInstance(&r)
+			if turned {
+				e.tryAgain(r.Instance)
+			}
 		}
 	}
 	return news
+}
+
+// tryAgain ends the pauses of what may have failed for an instance that has fallen silent, or is heard again: the plan is another now.
+func (e *Engine) tryAgain(instance string) {
+	for cluster := range e.attention.wanted[instance] {
+		if w := e.works[cluster]; w != nil {
+			w.retryAt, w.pause = time.Time{}, 0
+		}
+	}
 }
 
 // hostsChanged: what is known of hosts is not what it was, so resources may be others.

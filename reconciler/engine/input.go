@@ -127,7 +127,7 @@ func (v *view) suspend(name string, in *reconciler.Input) {
 			continue
 		}
 		paused := in.Want[i]
-		paused.Parts = append(slices.Clone(paused.Parts), desired.Part{Field: "heal", Relation: desired.Live, Values: []string{"no"}})
+		paused.Parts = append(slices.Clone(paused.Parts), &desired.Part{Field: "heal", Relation: desired.Live, Values: []string{"no"}})
 		paused.Seal()
 		told := v.told(in.Want[i].Instance, scope)
 		if told == in.Want[i].ID || told == paused.ID {

@@ -131,7 +131,7 @@ func (j *joins) seeCluster(c *clusterJoins, cluster string, reports, fleet map[s
 				s.Healthy, s.Reason = raw.healthy, raw.reason
 			}
 			raw := health{s.Healthy, s.Reason}
-			if s.PID != 0 && len(s.Parts["broker"]) > 0 {
+			if s.PID != 0 && len(s.Parts.Get("broker")) > 0 {
 				was := c.was[s.Name]
 				if was.member {
 					was.at, was.member = j.before, false
@@ -230,7 +230,7 @@ func (j *joins) decide(s *observed.Resource, was joined, brokers []brokerSeen, n
 // brokerOf is the broker that the process connects to; one that does not speak, and has no members, where there is none.
 func brokerOf(s *observed.Resource, brokers []brokerSeen) *brokerSeen {
 	for i := range brokers {
-		if b := &brokers[i]; b.speaks && slices.Equal(b.endpoints, s.Parts["broker"]) {
+		if b := &brokers[i]; b.speaks && slices.Equal(b.endpoints, s.Parts.Get("broker")) {
 			return b
 		}
 	}
@@ -261,7 +261,7 @@ func (c *clusterJoins) brokers(cluster string, reports map[string]observed.Repor
 				continue
 			}
 			b := brokerSeen{
-				endpoints: slices.Concat(s.Parts["xpub"], s.Parts["xsub"]), members: s.Members,
+				endpoints: slices.Concat(s.Parts.Get("xpub"), s.Parts.Get("xsub")), members: s.Members,
 				speaks: fresh && s.State == observed.Running && s.Healthy && s.PID != 0 && s.Members != nil,
 			}
 			key := inst + "/" + s.Name
@@ -282,7 +282,7 @@ func (c *clusterJoins) brokers(cluster string, reports map[string]observed.Repor
 
 // graceOf is how long a broker takes a node for a member whose connection was lost.
 func graceOf(s *observed.Resource) time.Duration {
-	if v := s.Parts["grace"]; len(v) == 1 {
+	if v := s.Parts.Get("grace"); len(v) == 1 {
 		if n, err := strconv.Atoi(v[0]); err == nil && n > 0 {
 			return time.Duration(n) * time.Second
 		}

@@ -109,7 +109,7 @@ func TestRolloutThatDoesNotJoinFails(t *testing.T) {
 		good := b.hosts.pidOf("dmz/worker-1")
 		b.join(func(running map[string]*observed.Resource) []observed.Member { // what is started anew joins only when it is as it was
 			ms := all("worker-1")(running)
-			if w := running["dmz/worker-1"]; w.PID == good || len(w.Parts["env"]) == 0 {
+			if w := running["dmz/worker-1"]; w.PID == good || len(w.Parts.Get("env")) == 0 {
 				ms = append(ms, observed.Member{Name: "worker-1", PID: w.PID})
 			}
 			return ms
@@ -180,8 +180,7 @@ func TestJoinedIsAboutTheBrokerThatTheNodeConnectsTo(t *testing.T) {
 		time.Sleep(time.Second)
 		b.want("it counts", b.joined(), "broker? logger-1+ manager+ worker-1- worker-2-")
 		b.hosts.set("dmz/worker-1", func(r *observed.Resource) {
-			r.Parts = maps.Clone(r.Parts)
-			r.Parts["broker"] = []string{"tcp://192.0.2.1:5555", "tcp://192.0.2.1:5556"}
+			r.Parts = r.Parts.With("broker", "tcp://192.0.2.1:5555", "tcp://192.0.2.1:5556")
 		})
 		synctest.Wait()
 		b.want("elsewhere", b.joined(), "broker? logger-1+ manager+ worker-1? worker-2-")

@@ -302,10 +302,10 @@ func (e *Engine) keysWait(name string, h *History, v *view, want []desired.Resou
 			if v.now.Sub(r.At) > v.stale {
 				return inst + " has not reported"
 			}
-			if other := firstWithout(s.Parts["curve"], []string{use}); other != "" {
+			if other := firstWithout(s.Parts.Get("curve"), []string{use}); other != "" {
 				return fmt.Sprintf("%s still runs with the keys %s", s.Name, other)
 			}
-			if other := firstWithout(s.Parts["accepts"], []string{use}); retired && other != "" {
+			if other := firstWithout(s.Parts.Get("accepts"), []string{use}); retired && other != "" {
 				return fmt.Sprintf("%s still accepts the keys %s", s.Name, other)
 			}
 		}

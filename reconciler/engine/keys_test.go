@@ -111,7 +111,7 @@ func (h *hosts) curves() string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(h.res)) {
 		s := h.res[k]
-		out = append(out, strings.TrimPrefix(k, "dmz/")+"="+strings.Join(slices.Concat(s.Parts["accepts"], s.Parts["curve"]), "+"))
+		out = append(out, strings.TrimPrefix(k, "dmz/")+"="+strings.Join(slices.Concat(s.Parts.Get("accepts"), s.Parts.Get("curve")), "+"))
 	}
 	return strings.Join(out, " ")
 }
@@ -129,11 +129,11 @@ func (b *bench) watchKeys() {
 			broker := b.hosts.res["dmz/broker"]
 			for _, p := range o.Resource.Parts {
 				switch {
-				case p.Field == "curve" && o.Verb != desired.Stop && broker != nil && !slices.Contains(broker.Parts["accepts"], p.Values[0]):
-					b.t.Errorf("%s %s with %s, and the broker accepts %v", o.Verb, o.Resource.Key(), p.Values[0], broker.Parts["accepts"])
+				case p.Field == "curve" && o.Verb != desired.Stop && broker != nil && !slices.Contains(broker.Parts.Get("accepts"), p.Values[0]):
+					b.t.Errorf("%s %s with %s, and the broker accepts %v", o.Verb, o.Resource.Key(), p.Values[0], broker.Parts.Get("accepts"))
 				case p.Field == "accepts":
 					for _, s := range b.hosts.res {
-						if c := s.Parts["curve"]; len(c) > 0 && !slices.Contains(p.Values, c[0]) {
+						if c := s.Parts.Get("curve"); len(c) > 0 && !slices.Contains(p.Values, c[0]) {
 							b.t.Errorf("the broker is told to accept %v, and %s uses %s", p.Values, s.Name, c[0])
 						}
 					}
@@ -458,7 +458,7 @@ func TestStraysKeepOldKeys(t *testing.T) {
 		// Nor is a broker that may have to start with them.
 		b.hosts.behave(func() {
 			s := *b.hosts.res["dmz/worker-9"]
-			s.Name, s.Type, s.Role, s.Parts = "broker-9", "broker", "broker", map[string][]string{"accepts": {"k2", "k1"}}
+			s.Name, s.Type, s.Role, s.Parts = "broker-9", "broker", "broker", observed.Parts{{Field: "accepts", Values: []string{"k2", "k1"}}}
 			delete(b.hosts.res, "dmz/worker-9")
 			b.hosts.res["dmz/broker-9"] = &s
 			b.hosts.touch()

@@ -127,6 +127,9 @@ func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, 
 	h, now := e.state.Clusters[name], time.Now()
 	if err != nil {
 		w.block(err.Error(), now, e.timings.Recheck)
+		if slices.ContainsFunc(todo.instances(), e.view(now).silent) {
+			w.retryAt = time.Time{} // the plan does without it
+		}
 		return
 	}
 	bad := map[string]bool{}

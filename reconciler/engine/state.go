@@ -143,7 +143,7 @@ func NewState() *State {
 	}
 }
 
-// Init makes the maps of a state that was read from JSON usable.
+// Init makes the maps of a state that was read from JSON usable, and has it refer once to what is there several times.
 func (s *State) Init() {
 	fresh := NewState()
 	if s.Clusters == nil {
@@ -160,6 +160,14 @@ func (s *State) Init() {
 	}
 	if s.Drifted == nil {
 		s.Drifted = fresh.Drifted
+	}
+	for _, h := range s.Clusters {
+		for i := range h.Revisions {
+			h.share(i)
+		}
+		if n := h.Newest(); n != nil && maps.Equal(h.Known, n.Resources) {
+			h.Known = n.Resources
+		}
 	}
 }
 
@@ -273,9 +281,6 @@ func (s *State) accept(r Record) {
 	} else {
 		own = own.Of(r.Cluster)
 	}
-	if n := h.Newest(); n != nil && own.Same(n.Assignment) {
-		own = n.Assignment // shared: there may be many revisions of many nodes
-	}
 	if r.Accepted.Removed {
 		delete(h.Quarantined, r.Revision) // every removal bears the same name
 	}
@@ -284,6 +289,7 @@ func (s *State) accept(r Record) {
 		ID:         r.Revision, Object: r.Accepted.Object, Removed: r.Accepted.Removed, Commit: r.Accepted.Commit, Author: r.Accepted.Author, At: r.At, By: r.By,
 		Resources: r.Accepted.Resources, Loads: r.Accepted.Loads, PruneGuard: r.Accepted.PruneGuard, Guard: r.Accepted.Guard,
 	})
+	h.share(len(h.Revisions) - 1)
 	h.Rejected = nil
 	if r.Accepted.Own {
 		s.Assignment.Addresses = r.Accepted.Assignment.Addresses
@@ -291,6 +297,21 @@ func (s *State) accept(r Record) {
 		s.Assignment = r.Accepted.Assignment
 	}
 	h.trim()
+}
+
+// share lets a revision refer to what the one before it has, where that is the same: there may be many revisions of many nodes, and most
+// change neither where they are nor what is assigned to them.
+func (h *History) share(i int) {
+	if i == 0 {
+		return
+	}
+	was, is := &h.Revisions[i-1], &h.Revisions[i]
+	if is.Assignment.Same(was.Assignment) {
+		is.Assignment = was.Assignment
+	}
+	if maps.Equal(is.Resources, was.Resources) {
+		is.Resources = was.Resources
+	}
 }
 
 // trim drops the oldest revisions, but never the one that is known to be good, nor a pinned one.

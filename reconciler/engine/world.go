@@ -230,11 +230,11 @@ func everything(c *desired.Cluster, t desired.Tree) []desired.Loads {
 func running(r *desired.Resource, at time.Time) observed.Resource {
 	o := observed.Resource{
 		Cluster: r.Cluster, Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, Since: at,
-		PID: 1, StartedAt: at, Incarnation: 1, Healthy: true, Told: r.ID, Started: r.ID, Parts: make(map[string][]string, len(r.Parts)),
+		PID: 1, StartedAt: at, Incarnation: 1, Healthy: true, Told: r.ID, Started: r.ID, Parts: make(observed.Parts, 0, len(r.Parts)),
 		Tunable: r.Tunable,
 	}
 	for _, p := range r.Parts {
-		o.Parts[p.Field] = p.Values
+		o.Parts = append(o.Parts, &observed.Part{Field: p.Field, Values: p.Values})
 	}
 	return o
 }

@@ -27,7 +27,7 @@ type record struct {
 	incarnation int
 	obeyed      time.Time // deadline of the last order obeyed: none is obeyed twice, nor out of turn
 	proc        *process
-	last        map[string][]string // parts of the last process
+	last        observed.Parts // parts of the last process
 	started     string
 	failures    int
 	retryAt     int
@@ -195,7 +195,7 @@ func (a *agent) report() []observed.Resource {
 }
 
 // overlay is what a process was started with, and what it was told since.
-func overlay(started, told *desired.Resource) map[string][]string {
+func overlay(started, told *desired.Resource) observed.Parts {
 	m := make(map[string][]string, len(started.Parts))
 	for _, p := range started.Parts {
 		if told == nil || p.Relation != desired.Live && p.Relation != desired.Follow {
@@ -209,5 +209,5 @@ func overlay(started, told *desired.Resource) map[string][]string {
 			}
 		}
 	}
-	return m
+	return observed.PartsOf(m)
 }

@@ -61,7 +61,7 @@ func (c *Cluster) Resources() []desired.Resource {
 		r := desired.Resource{Cluster: c.Name, Name: n.Name, Type: desired.TypeNode, Role: n.Role, Instance: n.Instance}
 		part := func(field string, rel desired.Relation, values ...string) {
 			if len(values) > 0 && values[0] != "" {
-				r.Parts = append(r.Parts, desired.Part{Field: field, Relation: rel, Values: values})
+				r.Parts = append(r.Parts, &desired.Part{Field: field, Relation: rel, Values: values})
 			}
 		}
 		part("role", desired.Equal, string(n.Role))

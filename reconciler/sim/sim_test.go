@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
 	"github.com/zeekrec/zeekrec/reconciler"
 	"github.com/zeekrec/zeekrec/reconciler/sim"
 )
@@ -60,22 +61,22 @@ func intact(t testT, w *sim.World) {
 }
 
 // identity says by brute force whether a process with parts has to be restarted to be r.
-func identity(have map[string][]string, r *desired.Resource) bool {
+func identity(have observed.Parts, r *desired.Resource) bool {
 	want := map[string][]string{}
 	for _, p := range r.Parts {
 		want[p.Field] = p.Values
 	}
 	for _, f := range []string{"role", "interface", "env", "scripts", "options", "metrics", "listen", "loggers"} {
-		if !slices.Equal(have[f], want[f]) {
+		if !slices.Equal(have.Get(f), want[f]) {
 			return true
 		}
 	}
-	if desired.Follows(have[desired.PartMembership]) {
+	if desired.Follows(have.Get(desired.PartMembership)) {
 		return false // it is told
 	}
 	for _, f := range []string{"workers", "proxies"} {
 		for _, v := range want[f] {
-			if !slices.Contains(have[f], v) {
+			if !slices.Contains(have.Get(f), v) {
 				return true
 			}
 		}
@@ -85,8 +86,8 @@ func identity(have map[string][]string, r *desired.Resource) bool {
 
 type place struct{ key, instance string }
 
-func running(w *sim.World, instances []string) map[place]map[string][]string {
-	m := map[place]map[string][]string{}
+func running(w *sim.World, instances []string) map[place]observed.Parts {
+	m := map[place]observed.Parts{}
 	for _, i := range instances {
 		for _, o := range w.Seen(i) {
 			if o.PID != 0 {

@@ -189,6 +189,55 @@ func (b *bench) within(d time.Duration) context.Context {
 	return ctx
 }
 
+// An agent says which calls it works on, as long as it does.
+func TestAgentsSayWhatTheyWorkOn(t *testing.T) {
+	b := newBench(t)
+	h, _ := b.agent("a", t.TempDir(), "1")
+	notices, err := b.controller().SubscribeSync(reportSubject + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := func() int {
+		select {
+		case h.changes <- struct{}{}:
+		default:
+		}
+		m, err := notices.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := b.fleet.codec.unpack(m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.Calls == nil {
+			t.Fatal("the agent does not say")
+		}
+		return len(n.Calls)
+	}
+	if n := calls(); n != 0 {
+		t.Errorf("it works on %d calls, and was asked nothing", n)
+	}
+	asked := make(chan error, 1)
+	go func() {
+		_, err := b.fleet.CheckUpdate(b.within(2*time.Second), "a", nil) // it works on that until its time is over
+		asked <- err
+	}()
+	for end := time.Now().Add(10 * time.Second); calls() != 1; {
+		if time.Now().After(end) {
+			t.Fatal("it does not work on what it was asked")
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); calls() != 0; {
+		if time.Now().After(end) {
+			t.Fatal("it goes on with what is over")
+		}
+	}
+	if err := <-asked; err == nil || errors.Is(err, errLost) {
+		t.Errorf("the call ended with %v", err)
+	}
+}
+
 func TestReports(t *testing.T) {
 	b := newBench(t)
 	h, _ := b.agent("agent-a.example.org", t.TempDir(), "1")

@@ -12,8 +12,8 @@
 //
 // Invariants: a message that is lost, late or repeated does no harm; a request of a lower epoch than an agent ever saw is refused, also
 // after a restart of the agent; no clock of another machine is compared with an own one: reports are stamped when they arrive, with
-// all times in them, and deadlines travel as what is left; nobody waits for an answer that was lost with a connection, or whose agent is not
-// heard of any more; an agent can neither hear nor say what is another's; of a stream no more than one piece is on its
+// all times in them, and deadlines travel as what is left; nobody waits for an answer that was lost with a connection, whose agent is not
+// heard of any more, or says that it does not work on the call; an agent can neither hear nor say what is another's; of a stream no more than one piece is on its
 // way, and it either comes whole or ends with an error.
 //
 //	f, err := bus.NewFleet(conn, epoch, log)      // controller

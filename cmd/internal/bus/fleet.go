@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,6 +71,8 @@ type seat struct {
 	conn uint64
 	lost chan struct{}
 	skew time.Duration // of its clock
+	// calls are those that are not answered yet, by id.
+	calls map[string]*waiting
 }
 
 // NewFleet listens to agents.
@@ -112,6 +115,7 @@ func (f *Fleet) hear(m *nats.Msg) {
 	f.mu.Lock()
 	s := f.seat(who)
 	s.connected(n)
+	s.works(n, time.Now())
 	news, ask := s.take(n, time.Now())
 	if news {
 		f.seen++
@@ -135,7 +139,7 @@ func (f *Fleet) hear(m *nats.Msg) {
 func (f *Fleet) seat(who string) *seat {
 	s := f.agents[who]
 	if s == nil {
-		s = &seat{orders: make(chan struct{}, ordersAtOnce), lost: make(chan struct{})}
+		s = &seat{orders: make(chan struct{}, ordersAtOnce), lost: make(chan struct{}), calls: map[string]*waiting{}}
 		f.agents[who] = s
 	}
 	return s
@@ -284,9 +288,10 @@ func (f *Fleet) ask(ctx context.Context, instance string, m method, left time.Du
 	if err != nil {
 		return fmt.Errorf("cannot ask %s: %w", instance, err)
 	}
-	ctx, done := f.whileHeard(ctx, instance)
+	id := rand.Text()
+	ctx, done := f.whileHeard(ctx, instance, id)
 	defer done()
-	msg, err := f.conn.RequestWithContext(ctx, askSubject+token(instance), b)
+	msg, err := f.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: askSubject + token(instance), Header: nats.Header{callHeader: {id}}, Data: b})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return &Unreachable{instance}

@@ -61,7 +61,7 @@ func FuzzNotice(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, n := range []notice{{Boot: "1", Number: 3}, {Boot: "1", Number: 4, Report: &observed.Report{Instance: "a"}}, {}} {
+	for _, n := range []notice{{Boot: "1", Number: 3}, {Boot: "1", Number: 4, Report: &observed.Report{Instance: "a"}}, {Boot: "1", Number: 5, Calls: []string{"x"}, Report: twoWorkers()}, {}} {
 		b, err := c.pack(&n)
 		if err != nil {
 			f.Fatal(err)

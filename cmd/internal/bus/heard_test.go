@@ -27,7 +27,7 @@ func TestWhileHeard(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &Fleet{cfg: FleetConfig{Silence: silence}, agents: map[string]*seat{}}
 				began := time.Now()
-				ctx, done := f.whileHeard(t.Context(), "agent-a.example.org")
+				ctx, done := f.whileHeard(t.Context(), "agent-a.example.org", "1")
 				defer done()
 				go func() {
 					for n := time.Duration(0); n < c.last; n += time.Second {
@@ -50,12 +50,12 @@ func TestWhileHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // and nothing is left behind when the answer is there
 		f := &Fleet{cfg: FleetConfig{Silence: silence}, agents: map[string]*seat{}}
 		whole, cancel := context.WithCancelCause(t.Context())
-		ctx, done := f.whileHeard(whole, "a")
+		ctx, done := f.whileHeard(whole, "a", "1")
 		done()
 		if !errors.Is(context.Cause(ctx), context.Canceled) {
 			t.Errorf("because %v", context.Cause(ctx))
 		}
-		again, done := f.whileHeard(whole, "a")
+		again, done := f.whileHeard(whole, "a", "1")
 		defer done()
 		mine := errors.New("the caller has had enough")
 		cancel(mine)
@@ -81,7 +81,7 @@ func TestReconnected(t *testing.T) {
 		f := &Fleet{cfg: FleetConfig{Silence: time.Hour}, agents: map[string]*seat{}}
 		s := f.seat("a")
 		s.boot, s.conn = c.was.Boot, c.was.Conn
-		ctx, done := f.whileHeard(t.Context(), "a")
+		ctx, done := f.whileHeard(t.Context(), "a", "1")
 		lost := s.lost
 		f.mu.Lock()
 		s.connected(&c.comes)
@@ -100,6 +100,54 @@ func TestReconnected(t *testing.T) {
 			}
 		}
 		done()
+	}
+}
+
+// A call that an agent does not work on is given up after a while, and no other is.
+func TestLostCalls(t *testing.T) {
+	const mine = "mine"
+	type at struct {
+		after time.Duration // since the call was sent
+		calls []string
+	}
+	others, all := []string{"another"}, []string{"another", mine}
+	for _, tt := range []struct {
+		name    string
+		notices []at
+		lost    bool
+	}{
+		{"it has not arrived", []at{{5 * time.Second, others}, {10 * time.Second, others}, {15 * time.Second, others}}, true},
+		{"nor has it from an agent that does nothing else", []at{{10 * time.Second, []string{}}, {15 * time.Second, []string{}}}, true},
+		{"the answer was lost", []at{{5 * time.Second, all}, {10 * time.Second, all}, {15 * time.Second, others}, {20 * time.Second, others}}, true},
+		{"it is on its way", []at{{0, others}, {5 * time.Second, others}, {9 * time.Second, others}}, false},
+		{"the answer is on its way", []at{{time.Minute, others}, {time.Minute + time.Second, others}}, false},
+		{"it takes a while", []at{{5 * time.Second, all}, {10 * time.Second, all}, {time.Minute, all}, {2 * time.Minute, all}}, false},
+		{"it arrived late", []at{{10 * time.Second, others}, {15 * time.Second, all}, {20 * time.Second, others}, {20*time.Second + pace, others}}, false},
+		{"an older agent does not say", []at{{10 * time.Second, nil}, {time.Minute, nil}, {2 * time.Minute, nil}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &Fleet{cfg: FleetConfig{Silence: time.Hour}, agents: map[string]*seat{}}
+				s, began := f.seat("a"), time.Now()
+				ctx, done := f.whileHeard(t.Context(), "a", mine)
+				for _, n := range tt.notices {
+					time.Sleep(time.Until(began.Add(n.after)))
+					if ctx.Err() != nil {
+						t.Fatalf("it was given up before %s: %v", n.after, context.Cause(ctx))
+					}
+					f.mu.Lock()
+					s.works(&notice{Calls: n.calls}, time.Now())
+					f.mu.Unlock()
+				}
+				if lost := errors.Is(context.Cause(ctx), errLost); lost != tt.lost {
+					t.Errorf("it is lost: %t (%v), should be: %t", lost, context.Cause(ctx), tt.lost)
+				}
+				done()
+				if len(s.calls) != 0 {
+					t.Errorf("%d calls are still waited for", len(s.calls))
+				}
+			})
+		})
 	}
 }
 

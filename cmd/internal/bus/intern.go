@@ -14,14 +14,14 @@ const maxInterned = 1 << 18
 // one goroutine. What it has handed out is shared, and not to be changed.
 type interner struct {
 	texts map[string]string
-	lists map[string][]string
+	parts map[string]*observed.Part
 	key   []byte
 }
 
 // report makes a report refer to what is there already, and puts its resources in the order that readers rely on.
 func (in *interner) report(r *observed.Report) {
-	if len(in.texts) > maxInterned || len(in.lists) > maxInterned || in.texts == nil {
-		in.texts, in.lists = map[string]string{}, map[string][]string{}
+	if len(in.texts) > maxInterned || len(in.parts) > maxInterned || in.texts == nil {
+		in.texts, in.parts = map[string]string{}, map[string]*observed.Part{}
 	}
 	byKey := func(a, b observed.Resource) int { return a.Compare(&b) }
 	if !slices.IsSortedFunc(r.Resources, byKey) {
@@ -33,12 +33,8 @@ func (in *interner) report(r *observed.Report) {
 		for _, s := range []*string{&o.Cluster, &o.Name, &o.Type, &o.Role, &o.Told, &o.Started, &o.Version, (*string)(&o.State), &o.Reason} {
 			*s = in.text(*s)
 		}
-		if len(o.Parts) > 0 {
-			parts := make(map[string][]string, len(o.Parts))
-			for field, values := range o.Parts {
-				parts[in.text(field)] = in.list(values)
-			}
-			o.Parts = parts
+		for k, p := range o.Parts {
+			o.Parts[k] = in.part(p)
 		}
 		for k := range o.Members {
 			m := &o.Members[k]
@@ -59,21 +55,15 @@ func (in *interner) text(s string) string {
 	return s
 }
 
-func (in *interner) list(values []string) []string {
-	if len(values) == 0 {
-		return values
+func (in *interner) part(p *observed.Part) *observed.Part {
+	in.key = appendPart(in.key[:0], p)
+	if q, ok := in.parts[string(in.key)]; ok {
+		return q
 	}
-	in.key = in.key[:0]
-	for _, v := range values {
-		in.key = append(append(in.key, v...), 0)
+	q := &observed.Part{Field: in.text(p.Field), Values: make([]string, len(p.Values))}
+	for i, v := range p.Values {
+		q.Values[i] = in.text(v)
 	}
-	if l, ok := in.lists[string(in.key)]; ok {
-		return l
-	}
-	l := make([]string, len(values))
-	for i, v := range values {
-		l[i] = in.text(v)
-	}
-	in.lists[string(in.key)] = l
-	return l
+	in.parts[string(in.key)] = q
+	return q
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,8 +77,9 @@ type server struct {
 	calls   chan struct{}
 	streams *streams
 
-	mu    sync.Mutex
-	epoch uint64
+	mu      sync.Mutex
+	epoch   uint64
+	working map[string]bool // ids of calls
 }
 
 // Serve publishes an agent's reports and answers what controllers ask, until ctx ends. The connection may come and go meanwhile; it
@@ -151,7 +154,7 @@ func newServer(cfg Config, c *codec, request requestFunc) *server {
 	}
 	return &server{
 		Config: cfg, codec: c, files: &store{dir: filepath.Join(cfg.Dir, "pieces")}, calls: make(chan struct{}, callsAtOnce),
-		streams: newStreams(cfg.Instance, request),
+		streams: newStreams(cfg.Instance, request), working: map[string]bool{},
 	}
 }
 
@@ -164,7 +167,7 @@ func (s *server) publish(ctx context.Context, wanted <-chan struct{}) error {
 	defer beat.Stop()
 	number, last := uint64(0), time.Time{}
 	for whole := true; ; {
-		n := notice{Boot: s.Boot, Number: number, Conn: s.conn.Stats().Reconnects}
+		n := notice{Boot: s.Boot, Number: number, Conn: s.conn.Stats().Reconnects, Calls: s.calling()}
 		r := s.Agent.Report()
 		if _, asked := r.Host.Zeek[""]; r.At.IsZero() || !asked {
 			// It does not know yet what runs and what its Zeek is: plans that rest on less would be made anew a moment later, at the cost of
@@ -220,10 +223,36 @@ func (s *server) called(ctx context.Context, m *nats.Msg) {
 		s.answer(m, answerOf(nil, &observed.Refused{Why: "it has too much to do"}))
 		return
 	}
+	id, over := m.Header.Get(callHeader), s.conn.Stats().Reconnects
+	s.begin(id)
 	go func() {
 		defer func() { <-s.calls }()
-		s.answer(m, s.work(ctx, m.Data))
+		defer s.end(id) // when the answer is on its way, so before a notice without it
+		a := s.work(ctx, m.Data)
+		if !s.conn.IsConnected() || s.conn.Stats().Reconnects != over {
+			return // nobody waits for what was asked over another connection, and nobody may answer it
+		}
+		s.answer(m, a)
 	}()
+}
+
+func (s *server) begin(call string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.working[call] = true
+}
+
+func (s *server) end(call string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.working, call)
+}
+
+// calling are the ids of the calls that are worked on, in any order; never nil.
+func (s *server) calling() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.AppendSeq([]string{}, maps.Keys(s.working))
 }
 
 func (s *server) answer(m *nats.Msg, a answer) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -35,6 +34,9 @@ const (
 	methodAsk         method = "ask"
 	methodStream      method = "stream"
 )
+
+// callHeader of a request has its id, which no other has.
+const callHeader = "Zeekrec-Call"
 
 // call is a request. Epoch is of the controller that asks, Left what the caller still waits.
 type call struct {
@@ -165,8 +167,13 @@ type notice struct {
 	Number uint64 `json:"number"` // of the newest report
 	// Conn counts the connections of this life.
 	Conn uint64 `json:"conn,omitempty"`
+	// Calls are the ids of those that the agent works on; null where it does not say.
+	Calls []string `json:"calls,omitzero"`
 	// Report is the report of that number; null in a beat.
 	Report *observed.Report `json:"report,omitempty"`
+	// Table has the parts of the report's resources. It is there while a notice is on its way; null: they are with the resources, as
+	// agents of older versions have them.
+	Table *partsTable `json:"table,omitempty"`
 }
 
 // codec packs notices. Its methods may be called from several goroutines.
@@ -210,7 +217,11 @@ func (c *codec) grow(b []byte) ([]byte, error) {
 }
 
 func (c *codec) pack(n *notice) ([]byte, error) {
-	b, err := json.Marshal(n)
+	out := *n
+	if n.Report != nil {
+		out.Report, out.Table = gather(n.Report)
+	}
+	b, err := json.Marshal(&out)
 	if err != nil {
 		return nil, err
 	}
@@ -223,15 +234,17 @@ func (c *codec) unpack(b []byte) (*notice, error) {
 		return nil, err
 	}
 	n := &notice{}
-	d := json.NewDecoder(bytes.NewReader(plain))
-	if err := d.Decode(n); err != nil {
+	if err := json.Unmarshal(plain, n); err != nil {
 		return nil, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows it")
 	}
 	if n.Boot == "" {
 		return nil, errors.New("it is of no agent")
 	}
+	if n.Table != nil && n.Report != nil {
+		if err := n.Table.spread(n.Report); err != nil {
+			return nil, err
+		}
+	}
+	n.Table = nil
 	return n, nil
 }

@@ -197,10 +197,10 @@ func TestOffline(t *testing.T) {
 	if a.PID != me.PID || a.Told != "new" || a.Started != "old" || a.Incarnation != 3 || !a.Healthy || a.Role != "worker" {
 		t.Errorf("alive is %+v", a)
 	}
-	if a.Parts["interface"][0] != "eth0" || a.Parts["nice"] != nil || a.Parts["cpus"][0] != "1" {
+	if a.Parts.Get("interface")[0] != "eth0" || a.Parts.Get("nice") != nil || a.Parts.Get("cpus")[0] != "1" {
 		t.Errorf("what runs has the parts %v", a.Parts)
 	}
-	if rep.Resources[2].Parts["interface"][0] != "eth1" || rep.Resources[1].State != observed.Stopped {
+	if rep.Resources[2].Parts.Get("interface")[0] != "eth1" || rep.Resources[1].State != observed.Stopped {
 		t.Errorf("what was only told has the parts %v", rep.Resources[2].Parts)
 	}
 	write(t, filepath.Join(node(state, "dmz", "alive"), "told.json"), "{")

@@ -109,7 +109,7 @@ func nodeValue(n *desired.Node) Value {
 	if n.CPUAffinity != nil {
 		cpu = Integer(*n.CPUAffinity)
 	}
-	if _, stated := n.Keys["interface"]; stated {
+	if _, stated := n.Keys.Line("interface"); stated {
 		iface = String(n.Interface)
 	}
 	return Vector{
@@ -155,7 +155,7 @@ func instanceOf(v Value) (desired.Instance, error) {
 
 func nodeOf(v Value) (desired.Node, error) {
 	f := &fields{what: "node", v: v, least: 10}
-	n := desired.Node{Name: f.text(0), Instance: f.text(1), Role: f.role(2), Port: f.port(4), Keys: map[string]int{}}
+	n := desired.Node{Name: f.text(0), Instance: f.text(1), Role: f.role(2), Port: f.port(4)}
 	_ = f.enum(3)
 	if f.set(5) {
 		n.Scripts = []string{}
@@ -167,7 +167,7 @@ func nodeOf(v Value) (desired.Node, error) {
 	}
 	if f.set(7) {
 		n.Interface = f.text(7)
-		n.Keys["interface"] = 0 // stated, on no line
+		n.Keys.Set("interface", 0) // stated, on no line
 	}
 	if f.set(8) {
 		cpu := f.integer(8)

@@ -46,6 +46,7 @@ func runAgents(ctx context.Context, o options) error {
 				<-room
 				left.Done()
 				if err != nil {
+					log.Error("An agent is missing", "agent", name, "error", err) // the others go on until they are ended
 					return fmt.Errorf("cannot connect %s: %w", name, err)
 				}
 				defer conn.Close()

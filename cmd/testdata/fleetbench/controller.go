@@ -274,7 +274,7 @@ func (c *controller) change(ctx context.Context, cluster int) error {
 	want := fmt.Sprintf("span%d", c.versions[cluster])
 	runs, err := until(ctx, "the changed worker runs", time.Minute, func() bool {
 		o := c.worker(cluster)
-		return o.Incarnation > before.Incarnation && o.State == observed.Running && slices.Equal(o.Parts["interface"], []string{want})
+		return o.Incarnation > before.Incarnation && o.State == observed.Running && slices.Equal(o.Parts.Get("interface"), []string{want})
 	})
 	if err != nil {
 		return err

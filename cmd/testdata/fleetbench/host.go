@@ -213,9 +213,9 @@ func (h *host) Report() observed.Report {
 }
 
 // partsOf are what a process was started with, with what it was told since.
-func partsOf(started, told *desired.Resource) map[string][]string {
+func partsOf(started, told *desired.Resource) observed.Parts {
 	m := map[string][]string{}
-	live := func(p desired.Part) bool { return p.Relation == desired.Live || p.Relation == desired.Follow }
+	live := func(p *desired.Part) bool { return p.Relation == desired.Live || p.Relation == desired.Follow }
 	if started == nil {
 		started = told
 	}
@@ -231,7 +231,7 @@ func partsOf(started, told *desired.Resource) map[string][]string {
 			}
 		}
 	}
-	return m
+	return observed.PartsOf(m)
 }
 
 // PutFiles takes files for put.

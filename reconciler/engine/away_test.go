@@ -1,0 +1,106 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zeekrec/zeekrec/desired"
+	"github.com/zeekrec/zeekrec/observed"
+)
+
+// pair is a second host beside the first one. Since it is gone nothing is heard of it, and nobody can reach it.
+type pair struct {
+	*hosts
+	second *hosts
+	gone   time.Time // zero: it is there
+}
+
+var errUnreachable = errors.New("cannot reach agent-b: no agent of that name is connected")
+
+func (p *pair) away() (time.Time, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone, !p.gone.IsZero()
+}
+
+func (p *pair) Reports() []observed.Report {
+	out := append(p.hosts.Reports(), p.second.Reports()...)
+	if since, gone := p.away(); gone {
+		out[1].At = since
+	}
+	return out
+}
+
+func (p *pair) Do(ctx context.Context, instance string, o desired.Order) error {
+	_, gone := p.away()
+	switch {
+	case instance == p.instance:
+		return p.hosts.Do(ctx, instance, o)
+	case gone:
+		return errUnreachable
+	}
+	defer p.touch()
+	return p.second.Do(ctx, instance, o)
+}
+
+func (p *pair) Check(ctx context.Context, instance string, rs []desired.Resource) ([]observed.Problem, error) {
+	if _, gone := p.away(); gone && instance != p.instance {
+		return nil, errUnreachable
+	}
+	return p.hosts.Check(ctx, instance, rs)
+}
+
+// onTwo is parse, with the nodes whose names end with -b on agent-b.
+func onTwo(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.Diagnostic) {
+	c, ds := parse(f, instance)
+	c.Instances = []desired.Instance{{Name: "agent-a", Host: "192.0.2.1"}, {Name: "agent-b", Host: "192.0.2.2"}}
+	for i := range c.Nodes {
+		if strings.HasSuffix(c.Nodes[i].Name, "-b") {
+			c.Nodes[i].Instance = "agent-b"
+		}
+	}
+	return c, ds
+}
+
+// A host that cannot be reached holds up a rollout until it is known to be silent, and no longer: not until the pause between two
+// preflights is over.
+func TestPreflightIsNotWaitedForWhenAHostFallsSilent(t *testing.T) {
+	run(t, func(b *bench) {
+		b.stop()
+		p := &pair{hosts: b.hosts, second: newHosts()}
+		p.second.instance = "agent-b"
+		b.startOn(p, onTwo)
+
+		b.see(map[string]string{"dmz": "manager logger-1 worker-1 worker-2-b"})
+		if p.hosts.up() == "" || p.second.up() != "worker-2-b" {
+			t.Fatalf("%s and %s are up", p.hosts.up(), p.second.up())
+		}
+		p.hosts.took()
+		p.second.took()
+		p.behave(func() { p.gone = time.Now() })
+		gone := time.Now()
+		time.Sleep(3 * time.Second) // preflights are after 3, 8 and 18 s
+		b.obs <- observation(map[string]string{"dmz": "manager logger-1 worker-1=new worker-2-b=new"})
+		for p.hosts.took() == "" {
+			if time.Since(gone) > time.Minute {
+				t.Fatalf("nothing was done; it waits: %s", b.status("dmz").Reason)
+			}
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+		}
+		if waited := time.Since(gone); waited < 15*time.Second || waited > 15500*time.Millisecond {
+			t.Errorf("the rollout went on after %s, and the host is silent after 15 s", waited)
+		}
+		b.settle()
+		if took := p.second.took(); took != "" {
+			t.Errorf("the host that is away was told: %s", took)
+		}
+		p.behave(func() { p.gone = time.Time{}; p.touch() })
+		b.settle()
+		b.want("it is back", p.second.took(), "restart dmz/worker-2-b")
+	})
+}
