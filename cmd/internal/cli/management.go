@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/cmd/internal/fleet"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
 	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
@@ -73,12 +74,16 @@ func (a *app) webSocketAddress() string {
 	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), cmp.Or(port, "2149"))
 }
 
-// controllers of the management API, which answer through the server of the local one.
-func (a *app) controllers(m *local.Machine, server *api.Server, source string, log *slog.Logger) *mgmt.Controllers {
-	return mgmt.NewControllers(mgmt.Config{
+// controllers of the management API, which answer through the server of the local one; fleet is nil where no agents dial in here.
+func (a *app) controllers(m *local.Machine, server *api.Server, fleet *fleet.Controller, source string, log *slog.Logger) *mgmt.Controllers {
+	config := mgmt.Config{
 		Engine: m.Engine, Nodes: server, Cluster: a.settings.management.cluster, Name: a.controllerName(), Instance: a.settings.name,
 		PID: os.Getpid(), StateDir: a.settings.stateDir, Parse: clustercfg.Parse, Log: log,
-	}, func(cluster string) mgmt.Target {
+	}
+	if fleet != nil {
+		config.Where, config.Await = fleet.Where, fleet.Await
+	}
+	return mgmt.NewControllers(config, func(cluster string) mgmt.Target {
 		if git.IsURL(source) {
 			return mgmt.NoTarget{URL: source}
 		}

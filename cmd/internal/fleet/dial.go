@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -30,6 +31,8 @@ type dialer struct {
 	at map[string]map[string]string // by cluster, by agent
 	// busy are those that are being dialled, or whose connection lasts.
 	busy map[string]bool
+	// reached are the ends of connections that last.
+	reached map[string]netip.AddrPort
 }
 
 // seen notes where the agents of a cluster wait.
@@ -69,6 +72,32 @@ func (d *dialer) mark(agent string, busy bool) {
 	d.busy[agent] = busy
 }
 
+// hold has a connection taken until it ends.
+func (d *dialer) hold(ctx context.Context, agent string, conn net.Conn) error {
+	if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		d.mu.Lock()
+		if d.reached == nil {
+			d.reached = map[string]netip.AddrPort{}
+		}
+		d.reached[agent] = at.AddrPort()
+		d.mu.Unlock()
+		defer func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			delete(d.reached, agent)
+		}()
+	}
+	return d.take(ctx, conn)
+}
+
+// where is the far end of the connection to an agent that was dialled; false where it was not.
+func (d *dialer) where(agent string) (netip.AddrPort, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at, ok := d.reached[agent]
+	return at, ok
+}
+
 // run dials until ctx ends.
 func (d *dialer) run(ctx context.Context) {
 	var all sync.WaitGroup
@@ -84,7 +113,7 @@ func (d *dialer) run(ctx context.Context) {
 				conn, err := nd.DialContext(ctx, "tcp", at)
 				if err == nil {
 					d.log.Info("An agent was dialled", "agent", agent, "at", at)
-					err = d.take(ctx, conn)
+					err = d.hold(ctx, agent, conn)
 				}
 				if err != nil && ctx.Err() == nil {
 					d.log.Debug("An agent cannot be dialled", "agent", agent, "at", at, "error", err)

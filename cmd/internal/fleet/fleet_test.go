@@ -103,6 +103,9 @@ func TestDialer(t *testing.T) {
 		if got := d.todo(); len(got) > 0 {
 			t.Errorf("while it lasts, %v is to be dialled", got)
 		}
+		if at, ok := d.where("agent-a"); !ok || int(at.Port()) != port {
+			t.Errorf("while it lasts, its other end is %v, %t", at, ok)
+		}
 		if err := theirs.Close(); err != nil {
 			t.Error(err)
 		}
@@ -112,6 +115,9 @@ func TestDialer(t *testing.T) {
 	case <-done:
 	case <-time.After(20 * time.Second):
 		t.Fatal("it does not end")
+	}
+	if at, ok := d.where("agent-a"); ok {
+		t.Errorf("when it has ended, its other end is %v", at)
 	}
 }
 
