@@ -182,7 +182,7 @@ func (c *Controller) Where(agent string) (host netip.Addr, port int, ok bool) {
 
 // Await has agents dialled where they are stated to wait, before there is a file of their cluster that says so.
 func (c *Controller) Await(cluster string, instances []desired.Instance) {
-	c.dial.seen(&desired.Cluster{Name: cluster, Instances: instances})
+	c.dial.await(cluster, instances)
 }
 
 // Agents are those that are, were or want to be enrolled, by name.

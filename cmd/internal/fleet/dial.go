@@ -29,26 +29,46 @@ type dialer struct {
 
 	mu sync.Mutex
 	at map[string]map[string]string // by cluster, by agent
+	// awaited are those of clusters whose file has no nodes yet, or is not there.
+	awaited map[string]map[string]string
 	// busy are those that are being dialled, or whose connection lasts.
 	busy map[string]bool
 	// reached are the ends of connections that last.
 	reached map[string]netip.AddrPort
 }
 
-// seen notes where the agents of a cluster wait.
+// seen notes where the agents of a cluster wait. Once it has nodes, its file is what counts.
 func (d *dialer) seen(c *desired.Cluster) {
-	at := map[string]string{}
-	for _, i := range c.Instances {
-		if i.Host != "" && i.Port != 0 {
-			at[i.Name] = net.JoinHostPort(i.Host, strconv.Itoa(i.Port))
-		}
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.at == nil {
 		d.at = map[string]map[string]string{}
 	}
-	d.at[c.Name] = at
+	d.at[c.Name] = waiting(c.Instances)
+	if len(c.Nodes) > 0 {
+		delete(d.awaited, c.Name)
+	}
+}
+
+// await notes where the agents of a cluster without nodes wait.
+func (d *dialer) await(cluster string, instances []desired.Instance) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.awaited == nil {
+		d.awaited = map[string]map[string]string{}
+	}
+	d.awaited[cluster] = waiting(instances)
+}
+
+// waiting are the agents that wait to be dialled, and where.
+func waiting(instances []desired.Instance) map[string]string {
+	at := map[string]string{}
+	for _, i := range instances {
+		if i.Host != "" && i.Port != 0 {
+			at[i.Name] = net.JoinHostPort(i.Host, strconv.Itoa(i.Port))
+		}
+	}
+	return at
 }
 
 // todo are the agents to dial now, and where.
@@ -56,8 +76,10 @@ func (d *dialer) todo() map[string]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	all := map[string]string{}
-	for _, at := range d.at {
-		maps.Copy(all, at)
+	for _, by := range []map[string]map[string]string{d.awaited, d.at} {
+		for _, at := range by {
+			maps.Copy(all, at)
+		}
 	}
 	maps.DeleteFunc(all, func(agent, _ string) bool { return d.busy[agent] || d.connected(agent) })
 	return all

@@ -121,6 +121,27 @@ func TestDialer(t *testing.T) {
 	}
 }
 
+// Agents of a cluster without nodes are dialled until its file has some, which then says where they are.
+func TestDialerAwaits(t *testing.T) {
+	d := &dialer{log: slog.New(slog.DiscardHandler), connected: func(string) bool { return false }}
+	at := func(host string) []desired.Instance {
+		return []desired.Instance{{Name: "agent-a", Host: host, Port: 2151}}
+	}
+	d.await("dmz", at("192.0.2.1"))
+	d.seen(&desired.Cluster{Name: "dmz"}) // a file with sections of zeekrec's alone
+	if got := d.todo()["agent-a"]; got != "192.0.2.1:2151" {
+		t.Errorf("it is dialled at %q", got)
+	}
+	d.seen(&desired.Cluster{Name: "dmz", Instances: at("192.0.2.2"), Nodes: []desired.Node{{Name: "manager"}}})
+	if got := d.todo()["agent-a"]; got != "192.0.2.2:2151" {
+		t.Errorf("as the file says, it is dialled at %q", got)
+	}
+	d.seen(&desired.Cluster{Name: "dmz"})
+	if got := d.todo(); len(got) > 0 {
+		t.Errorf("without a place it is dialled all the same: %v", got)
+	}
+}
+
 func sorted(m map[string]string) []string {
 	var out []string
 	for _, k := range []string{"agent-a", "agent-b", "agent-c", "agent-d", "agent-e"} {
