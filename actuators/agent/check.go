@@ -50,6 +50,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 	}
 	groups := map[string]*group{}
 	looked := imprints{}
+	refusals := map[string]string{} // of interfaces, in Zeek's own words
 	for i := range rs {
 		r := &rs[i]
 		if !known(r) {
@@ -57,8 +58,10 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 		}
 		add(r.Key(), true, errors.Join(checkName("cluster", r.Cluster), checkName("resource", r.Name)))
 		add(r.Key(), false, room)
+		broken := -1 // the problem that the interface is
 		if r.Node != nil {
 			if text := l.trouble(device(r.Node.Interface)); text != "" {
+				broken = len(problems)
 				add(r.Key(), false, errors.New(text))
 			}
 		}
@@ -85,6 +88,14 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 		}
 		if r.Node == nil {
 			continue // it has no scripts
+		}
+		if broken >= 0 {
+			said, asked := refusals[r.Node.Interface]
+			if !asked {
+				said = a.refusal(ctx, cmd, r.Node.Interface)
+				refusals[r.Node.Interface] = said
+			}
+			problems[broken].Message = strings.TrimRight(problems[broken].Message+"\n"+said, "\n")
 		}
 		cmd = cmd.Check()
 		sort := fmt.Sprintf("%s\x00%s\x00%d %s\x00%s\x00%s", r.Cluster, r.Role, program.Size, program.ModTime, cmd.User, commandLine(cmd))
@@ -269,6 +280,27 @@ type ran struct {
 	said    string
 	product []byte          // the content of the file that was asked for
 	exit    *exec.ExitError // nil where it ended with 0, or has left its product
+}
+
+// refuses is how long a Zeek that loads nothing takes to refuse an interface: a second, and more on a busy machine.
+const refuses = 10 * time.Second
+
+// refusal is what Zeek itself says to an interface that cannot be captured on; empty where it says nothing of the kind. People know these
+// words, and look for them.
+func (a *Agent) refusal(ctx context.Context, l launch.Launch, iface string) string {
+	ctx, cancel := context.WithTimeoutCause(ctx, refuses, errors.New("it does not refuse the interface"))
+	defer cancel()
+	run, err := a.runApart(ctx, l.Opens(iface), "", nil)
+	if err != nil {
+		a.log.Debug("cannot ask Zeek about an interface", "interface", iface, "error", err)
+		return ""
+	}
+	for line := range strings.Lines(run.said) {
+		if strings.HasPrefix(line, "fatal error: problem with interface") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 // verdict is why a run that parsed scripts has failed. The problem is permanent where the parser has spoken.

@@ -36,7 +36,8 @@ func TestCheck(t *testing.T) {
 		{"syntax, of two alike", []desired.Resource{worker(fake("syntax")), worker(fake("syntax"), named("w2"))}, []observed.Problem{
 			{Resource: "dmz/w1", Permanent: true, Message: "error in /x/local.zeek, line 3: syntax error, at or near \"}\"\n(and 1 more like it)"}}},
 		{"interface", []desired.Resource{worker(on("af_packet::eth9")), worker(named("w2"), on("eth1"))}, []observed.Problem{
-			{Resource: "dmz/w1", Message: "interface eth9 does not exist"}, {Resource: "dmz/w2", Message: "interface eth1 is down"}}},
+			{Resource: "dmz/w1", Message: "interface eth9 does not exist\nfatal error: problem with interface af_packet::eth9 (pcap_error)"},
+			{Resource: "dmz/w2", Message: "interface eth1 is down\nfatal error: problem with interface eth1 (pcap_error)"}}},
 		{"port", []desired.Resource{worker(part("metrics", desired.Equal, port))}, []observed.Problem{
 			{Resource: "dmz/w1", Message: "another program listens on " + port}}},
 		{"address", []desired.Resource{worker(part("xpub", desired.Equal, "tcp://192.0.2.1:5555"))}, []observed.Problem{

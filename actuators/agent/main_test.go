@@ -68,6 +68,10 @@ func fakeZeek(args []string) {
 		fakeProbe(mode)
 		return
 	}
+	if slices.Contains(args, "-b") { // it opens an interface, and nothing else
+		fmt.Fprintf(os.Stderr, "fatal error: problem with interface %s (pcap_error)\n", args[len(args)-1])
+		unix.Exit(1)
+	}
 	status := args[slices.Index(args, "-U")+1]
 	if mode != "untuned" {
 		go fakeTune(filepath.Dir(filepath.Dir(status)), mode)

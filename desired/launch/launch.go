@@ -212,6 +212,15 @@ func (l Launch) Check() Launch {
 	return c
 }
 
+// Opens returns the launch of a run that opens an interface as the node would, and nothing else of the node. It ends by itself only where
+// that fails. There is no script, whose place Zeek would name in what it says.
+func (l Launch) Opens(iface string) Launch {
+	c := l
+	c.Argv = []string{l.Argv[0], "-b", "-i", iface}
+	c.Env = l.apart()
+	return c
+}
+
 // withoutMachine is the command line without interface and status file.
 func (l Launch) withoutMachine() []string {
 	out := []string{l.Argv[0]}

@@ -45,6 +45,9 @@ renews by itself. The files are those of zeekrec run; their instances name the a
 Agents and nodes go on when it ends, and nothing is restarted when it is back. It takes over
 the state folder of a zeekrec run that has ended.
 
+With --api-listen it serves zeek-client, for all hosts. Beyond loopback clients need certificates
+(--api-client-ca), unless --api-insecure says that whoever reaches the port may deploy.
+
 With --nats controller and agents meet at a NATS server that there is already. Several controllers
 may run then: one leads, and when it is gone another one does within 15 s. What they share is kept
 in JetStream, so that takes three servers to survive the loss of one.`,

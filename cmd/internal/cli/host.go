@@ -87,7 +87,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 		Engine: m.Engine, Nodes: m.Nodes, Enrolment: enrolment, Version: Version(), Log: h.log.With("part", "api"),
 		History: m.History,
 	}
-	controllers := a.controllers(m, server, h.source, h.log.With("part", "management"))
+	controllers := a.controllers(m, server, controller, h.source, h.log.With("part", "management"))
 	server.Management = mgmt.NewServer(controllers.Named, Version(), h.log.With("part", "management"))
 	var open *mgmt.Listener
 	if h.listens {

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/zeekrec/zeekrec/cmd/internal/api"
+	"github.com/zeekrec/zeekrec/cmd/internal/fleet"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
 	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
 	"github.com/zeekrec/zeekrec/desired/clustercfg"
@@ -24,6 +24,7 @@ type management struct {
 	cluster    string
 	tls        mgmt.TLSFiles
 	requireTLS bool
+	insecure   bool // others than this machine's users may connect without a certificate
 }
 
 const defaultCluster = "default"
@@ -36,6 +37,32 @@ func (a *app) managementFlags(f *pflag.FlagSet) {
 	f.StringVar(&m.tls.Key, "api-key", "", "its key, a `FILE` in PEM")
 	f.StringVar(&m.tls.ClientCA, "api-client-ca", "", "a `FILE` in PEM: clients need a certificate that one of these has signed")
 	f.BoolVar(&m.requireTLS, "api-require-tls", false, "refuse connections without TLS")
+	f.BoolVar(&m.insecure, "api-insecure", false, "let whoever reaches the port deploy, also from other machines")
+}
+
+// check refuses a port that other machines reach and that asks nobody who he is: zeek-client knows no passwords, so that takes
+// certificates.
+func (m management) check() error {
+	if m.listen == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(m.listen)
+	if err != nil {
+		return usage(fmt.Errorf("cannot use --api-listen %s: it has to be HOST:PORT", m.listen))
+	}
+	if isLoopback(host) || m.tls.ClientCA != "" || m.insecure {
+		return nil
+	}
+	return usage(fmt.Errorf("cannot use --api-listen %s: whoever reaches it from another machine could deploy", m.listen),
+		"ask clients for certificates: --api-client-ca FILE",
+		"or serve this machine alone: --api-listen 127.0.0.1:2149",
+		"or let whoever reaches it deploy: --api-insecure")
+}
+
+// isLoopback reports whether what listens at a host is reached from this machine alone.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // webSocketAddress is where Zeek's controller would serve zeek-client, if its variables say so; else nowhere.
@@ -47,12 +74,16 @@ func (a *app) webSocketAddress() string {
 	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), cmp.Or(port, "2149"))
 }
 
-// controllers of the management API, which answer through the server of the local one.
-func (a *app) controllers(m *local.Machine, server *api.Server, source string, log *slog.Logger) *mgmt.Controllers {
-	return mgmt.NewControllers(mgmt.Config{
+// controllers of the management API, which answer through the server of the local one; fleet is nil where no agents dial in here.
+func (a *app) controllers(m *local.Machine, server *api.Server, fleet *fleet.Controller, source string, log *slog.Logger) *mgmt.Controllers {
+	config := mgmt.Config{
 		Engine: m.Engine, Nodes: server, Cluster: a.settings.management.cluster, Name: a.controllerName(), Instance: a.settings.name,
 		PID: os.Getpid(), StateDir: a.settings.stateDir, Parse: clustercfg.Parse, Log: log,
-	}, func(cluster string) mgmt.Target {
+	}
+	if fleet != nil {
+		config.Where, config.Await = fleet.Where, fleet.Await
+	}
+	return mgmt.NewControllers(config, func(cluster string) mgmt.Target {
 		if git.IsURL(source) {
 			return mgmt.NoTarget{URL: source}
 		}
@@ -82,30 +113,25 @@ func (a *app) listenManagement(ctx context.Context, log *slog.Logger) (*mgmt.Lis
 	if err != nil {
 		return nil, err
 	}
-	host, _, err := net.SplitHostPort(m.listen)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use --api-listen %s: it has to be HOST:PORT", m.listen)
-	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", m.listen)
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve zeek-client: %w", err)
 	}
 	plain := !m.requireTLS && m.tls.ClientCA == ""
-	warnOpen(host, plain, config, log)
+	warnOpen(m, plain, log)
 	log.Info("Serving zeek-client", "at", l.Addr(), "plain", plain, "cluster", m.cluster)
 	return &mgmt.Listener{Listener: l, TLS: config, Plain: plain}, nil
 }
 
-// warnOpen warns where others than this machine's users can deploy.
-func warnOpen(host string, plain bool, c *tls.Config, log *slog.Logger) {
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
-		return
-	}
+// warnOpen warns where others than this machine's users can deploy, which they were allowed to.
+func warnOpen(m management, plain bool, log *slog.Logger) {
+	host, _, _ := net.SplitHostPort(m.listen) // checked with the settings
 	switch {
+	case isLoopback(host) || m.tls.ClientCA != "":
 	case plain:
 		log.Warn("The API for zeek-client is open to the network without TLS: whoever reaches it reads, and deploys; see --api-client-ca and --api-require-tls", "host", host)
-	case c.ClientAuth != tls.RequireAndVerifyClientCert:
+	default:
 		log.Warn("The API for zeek-client is open to the network without certificates of clients: whoever reaches it can deploy; see --api-client-ca", "host", host)
 	}
 }

@@ -49,7 +49,7 @@ const (
 func settable() []string {
 	return append(gitSettable(), "hooks", "state-dir", "server", "token-file", "serve", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
 		"listen", "tls-names", "tls-cert", "tls-key", "tls-ca", "nats", "nats-creds", "nats-replicas", "controller-name",
-		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls")
+		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls", "api-insecure")
 }
 
 func (a *app) globalFlags(f *pflag.FlagSet) {
@@ -159,6 +159,11 @@ func (a *app) checkSettings(flags *pflag.FlagSet) error {
 	} {
 		if flags.Lookup(c.flag) != nil && !slices.Contains(c.allowed, c.value) {
 			return usage(fmt.Errorf("cannot use %q for --%s: it takes %s", c.value, c.flag, strings.Join(c.allowed, ", ")))
+		}
+	}
+	if flags.Lookup("api-listen") != nil {
+		if err := a.settings.management.check(); err != nil {
+			return err
 		}
 	}
 	dir, err := filepath.Abs(a.settings.stateDir)

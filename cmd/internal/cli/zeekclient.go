@@ -3,13 +3,10 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -173,55 +170,6 @@ func (s *clientSettings) endpoint(socket, cluster string) (mgmt.Endpoint, error)
 		e.TLS, err = s.tls(host)
 	}
 	return e, err
-}
-
-// tls as zeek-client has it: without a certificate of its own nothing is verified, with one everything is.
-func (s *clientSettings) tls(host string) (*tls.Config, error) {
-	cert, key := s.get("ssl", "certificate"), s.get("ssl", "keyfile")
-	if cert == "" {
-		return &tls.Config{InsecureSkipVerify: true, ServerName: host}, nil
-	}
-	if s.get("ssl", "passphrase") != "" {
-		return nil, errors.New("cannot use ssl.passphrase: keys that are encrypted are not supported; decrypt it to a file of your own (openssl pkey)")
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use ssl.certificate: %w", err)
-	}
-	roots, err := s.roots()
-	return &tls.Config{Certificates: []tls.Certificate{pair}, ServerName: host, RootCAs: roots}, err
-}
-
-// roots are the certificates of ssl.cafile and of the folder ssl.capath; nil, where there is neither, for those of the system.
-func (s *clientSettings) roots() (*x509.CertPool, error) {
-	var files []string
-	if file := s.get("ssl", "cafile"); file != "" {
-		files = append(files, file)
-	}
-	if dir := s.get("ssl", "capath"); dir != "" {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return nil, fmt.Errorf("cannot use ssl.capath: %w", err)
-		}
-		for _, e := range entries {
-			files = append(files, filepath.Join(dir, e.Name()))
-		}
-	}
-	if len(files) == 0 {
-		return nil, nil
-	}
-	pool, some := x509.NewCertPool(), false
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("cannot use the certificates that ssl.cafile and ssl.capath name: %w", err)
-		}
-		some = pool.AppendCertsFromPEM(b) || some
-	}
-	if !some {
-		return nil, errors.New("cannot use ssl.cafile and ssl.capath: there is no certificate in PEM in " + strings.Join(files, ", "))
-	}
-	return pool, nil
 }
 
 // clientFlags are zeek-client's own, on commands that have its names.

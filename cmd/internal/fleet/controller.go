@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,6 +24,7 @@ import (
 	"github.com/zeekrec/zeekrec/cmd/internal/hub"
 	"github.com/zeekrec/zeekrec/cmd/internal/identity"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
+	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
 
@@ -166,6 +168,21 @@ func (c *Controller) only() (string, bool) {
 		name = m.Name
 	}
 	return name, name != ""
+}
+
+// Where is the address at which an agent is connected, with its port where it was dialled; false where it is not connected. The controller
+// is open.
+func (c *Controller) Where(agent string) (host netip.Addr, port int, ok bool) {
+	if at, dialled := c.dial.where(agent); dialled {
+		return at.Addr().Unmap(), int(at.Port()), true
+	}
+	at, ok := c.hub.From(agent)
+	return at.Addr().Unmap(), 0, ok
+}
+
+// Await has agents dialled where they are stated to wait, before there is a file of their cluster that says so.
+func (c *Controller) Await(cluster string, instances []desired.Instance) {
+	c.dial.await(cluster, instances)
 }
 
 // Agents are those that are, were or want to be enrolled, by name.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -28,24 +29,46 @@ type dialer struct {
 
 	mu sync.Mutex
 	at map[string]map[string]string // by cluster, by agent
+	// awaited are those of clusters whose file has no nodes yet, or is not there.
+	awaited map[string]map[string]string
 	// busy are those that are being dialled, or whose connection lasts.
 	busy map[string]bool
+	// reached are the ends of connections that last.
+	reached map[string]netip.AddrPort
 }
 
-// seen notes where the agents of a cluster wait.
+// seen notes where the agents of a cluster wait. Once it has nodes, its file is what counts.
 func (d *dialer) seen(c *desired.Cluster) {
-	at := map[string]string{}
-	for _, i := range c.Instances {
-		if i.Host != "" && i.Port != 0 {
-			at[i.Name] = net.JoinHostPort(i.Host, strconv.Itoa(i.Port))
-		}
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.at == nil {
 		d.at = map[string]map[string]string{}
 	}
-	d.at[c.Name] = at
+	d.at[c.Name] = waiting(c.Instances)
+	if len(c.Nodes) > 0 {
+		delete(d.awaited, c.Name)
+	}
+}
+
+// await notes where the agents of a cluster without nodes wait.
+func (d *dialer) await(cluster string, instances []desired.Instance) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.awaited == nil {
+		d.awaited = map[string]map[string]string{}
+	}
+	d.awaited[cluster] = waiting(instances)
+}
+
+// waiting are the agents that wait to be dialled, and where.
+func waiting(instances []desired.Instance) map[string]string {
+	at := map[string]string{}
+	for _, i := range instances {
+		if i.Host != "" && i.Port != 0 {
+			at[i.Name] = net.JoinHostPort(i.Host, strconv.Itoa(i.Port))
+		}
+	}
+	return at
 }
 
 // todo are the agents to dial now, and where.
@@ -53,8 +76,10 @@ func (d *dialer) todo() map[string]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	all := map[string]string{}
-	for _, at := range d.at {
-		maps.Copy(all, at)
+	for _, by := range []map[string]map[string]string{d.awaited, d.at} {
+		for _, at := range by {
+			maps.Copy(all, at)
+		}
 	}
 	maps.DeleteFunc(all, func(agent, _ string) bool { return d.busy[agent] || d.connected(agent) })
 	return all
@@ -67,6 +92,32 @@ func (d *dialer) mark(agent string, busy bool) {
 		d.busy = map[string]bool{}
 	}
 	d.busy[agent] = busy
+}
+
+// hold has a connection taken until it ends.
+func (d *dialer) hold(ctx context.Context, agent string, conn net.Conn) error {
+	if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		d.mu.Lock()
+		if d.reached == nil {
+			d.reached = map[string]netip.AddrPort{}
+		}
+		d.reached[agent] = at.AddrPort()
+		d.mu.Unlock()
+		defer func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			delete(d.reached, agent)
+		}()
+	}
+	return d.take(ctx, conn)
+}
+
+// where is the far end of the connection to an agent that was dialled; false where it was not.
+func (d *dialer) where(agent string) (netip.AddrPort, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at, ok := d.reached[agent]
+	return at, ok
 }
 
 // run dials until ctx ends.
@@ -84,7 +135,7 @@ func (d *dialer) run(ctx context.Context) {
 				conn, err := nd.DialContext(ctx, "tcp", at)
 				if err == nil {
 					d.log.Info("An agent was dialled", "agent", agent, "at", at)
-					err = d.take(ctx, conn)
+					err = d.hold(ctx, agent, conn)
 				}
 				if err != nil && ctx.Err() == nil {
 					d.log.Debug("An agent cannot be dialled", "agent", agent, "at", at, "error", err)

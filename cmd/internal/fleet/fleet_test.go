@@ -103,6 +103,9 @@ func TestDialer(t *testing.T) {
 		if got := d.todo(); len(got) > 0 {
 			t.Errorf("while it lasts, %v is to be dialled", got)
 		}
+		if at, ok := d.where("agent-a"); !ok || int(at.Port()) != port {
+			t.Errorf("while it lasts, its other end is %v, %t", at, ok)
+		}
 		if err := theirs.Close(); err != nil {
 			t.Error(err)
 		}
@@ -112,6 +115,30 @@ func TestDialer(t *testing.T) {
 	case <-done:
 	case <-time.After(20 * time.Second):
 		t.Fatal("it does not end")
+	}
+	if at, ok := d.where("agent-a"); ok {
+		t.Errorf("when it has ended, its other end is %v", at)
+	}
+}
+
+// Agents of a cluster without nodes are dialled until its file has some, which then says where they are.
+func TestDialerAwaits(t *testing.T) {
+	d := &dialer{log: slog.New(slog.DiscardHandler), connected: func(string) bool { return false }}
+	at := func(host string) []desired.Instance {
+		return []desired.Instance{{Name: "agent-a", Host: host, Port: 2151}}
+	}
+	d.await("dmz", at("192.0.2.1"))
+	d.seen(&desired.Cluster{Name: "dmz"}) // a file with sections of zeekrec's alone
+	if got := d.todo()["agent-a"]; got != "192.0.2.1:2151" {
+		t.Errorf("it is dialled at %q", got)
+	}
+	d.seen(&desired.Cluster{Name: "dmz", Instances: at("192.0.2.2"), Nodes: []desired.Node{{Name: "manager"}}})
+	if got := d.todo()["agent-a"]; got != "192.0.2.2:2151" {
+		t.Errorf("as the file says, it is dialled at %q", got)
+	}
+	d.seen(&desired.Cluster{Name: "dmz"})
+	if got := d.todo(); len(got) > 0 {
+		t.Errorf("without a place it is dialled all the same: %v", got)
 	}
 }
 

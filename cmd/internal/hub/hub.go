@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -138,6 +139,25 @@ func (h *Hub) Connected(agent string) bool {
 	id, ok := h.agents[agent]
 	h.mu.Unlock()
 	return ok && h.server.GetClient(id) != nil
+}
+
+// From is where the connection of an agent comes from; false where it is not connected. One that was handed over with Take comes from here.
+func (h *Hub) From(agent string) (netip.AddrPort, bool) {
+	h.mu.Lock()
+	id, ok := h.agents[agent]
+	h.mu.Unlock()
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	c := h.server.GetClient(id)
+	if c == nil {
+		return netip.AddrPort{}, false
+	}
+	at, ok := c.RemoteAddress().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	return at.AddrPort(), true
 }
 
 // Take hands a connection that was made elsewhere to the hub, as if it had come in at the port: its other end begins with TLS. It returns

@@ -139,6 +139,12 @@ func TestAgents(t *testing.T) {
 	if !r.hub.Connected("agent-a") || r.hub.Connected("agent-b") {
 		t.Error("who is connected is wrong")
 	}
+	if at, ok := r.hub.From("agent-a"); !ok || !at.Addr().Unmap().IsLoopback() || at.Port() == 0 {
+		t.Errorf("agent-a comes from %v, %t", at, ok)
+	}
+	if at, ok := r.hub.From("agent-b"); ok {
+		t.Errorf("agent-b, which is not connected, comes from %v", at)
+	}
 
 	// The newest connection counts.
 	again, err := r.dial(conf)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,12 @@ type Config struct {
 	Target Target
 	// Cluster that deploys go to, and that requests are about.
 	Cluster string
+	// Where is the address at which an agent is connected, with its port where the controller has dialled it; nil where they do not meet
+	// here, and false for one that is not connected.
+	Where func(agent string) (host netip.Addr, port int, ok bool)
+	// Await has the agents of a cluster without nodes dialled that wait for that, so that they are seen before there is a file of it;
+	// nil where no agent is dialled.
+	Await func(cluster string, instances []desired.Instance)
 	// Name of the controller, Instance of the agent in the same process, PID of the controller.
 	Name, Instance string
 	PID            int
@@ -84,7 +91,20 @@ func NewController(c Config) (*Controller, error) {
 		return nil, err
 	}
 	c.Timings = c.Timings.withDefaults()
-	return &Controller{Config: c, store: s}, err
+	out := &Controller{Config: c, store: s}
+	if last, _, lerr := s.deployed(); lerr == nil && last != nil && len(last.Nodes) == 0 {
+		out.expect(last)
+	}
+	return out, err
+}
+
+// expect has the agents of a configuration without nodes dialled that wait for that; false where agents are not dialled.
+func (c *Controller) expect(config *Configuration) bool {
+	if c.Await == nil {
+		return false
+	}
+	c.Await(c.Cluster, config.Instances)
+	return true
 }
 
 const apiPrefix = "Management::Controller::API::"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ func (c *Controller) deploy(ctx context.Context, q request) []Result {
 	}
 	c.Log.Info("Deploying a configuration", "id", config.ID, "cluster", c.Cluster, "revision", revision, "peer", q.peer)
 	if revision == "" {
+		if err := c.gather(ctx, config); err != nil {
+			return []Result{refusal(err.Error())}
+		}
 		return []Result{{Success: true, Data: String(config.ID)}}
 	}
 	o := c.await(ctx, revision, began)
@@ -100,6 +104,34 @@ func (c *Controller) write(ctx context.Context, config *Configuration, q request
 		}
 	}
 	return revision, nil
+}
+
+// gather has the agents of a configuration without nodes dialled that are to be, and waits until they are connected.
+func (c *Controller) gather(ctx context.Context, config *Configuration) error {
+	if !c.expect(config) {
+		return nil
+	}
+	late := time.NewTimer(c.Timings.Expire)
+	defer late.Stop()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		s, err := c.Engine.Status(ctx)
+		if err != nil {
+			return err
+		}
+		here := connected(s)
+		if !slices.ContainsFunc(config.Instances, func(i desired.Instance) bool { return i.Port != 0 && !slices.Contains(here, i.Name) }) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-late.C:
+			return errors.New(errTimedOut)
+		case <-tick.C:
+		}
+	}
 }
 
 // outcome of a deploy.
@@ -233,6 +265,30 @@ func (c *Controller) outcomes(ctx context.Context, config *Configuration, o outc
 	return out
 }
 
+// zeeksWords are what Zeek and its parser begin an error with.
+var zeeksWords = regexp.MustCompile(`(?:^|: )((?:fatal error|internal error|error in [^\n]+, lines? [0-9]+).*)$`)
+
+// zeeksFirst takes out of reasons what Zeek itself has said: that is what the framework's controller shows, and people look for. The reasons
+// are whole, but for lines that are Zeek's alone.
+func zeeksFirst(reasons []string) (said, rest []string) {
+	for _, reason := range reasons {
+		var ours []string
+		for line := range strings.SplitSeq(reason, "\n") {
+			m := zeeksWords.FindStringSubmatchIndex(line)
+			if m == nil || m[0] > 0 {
+				ours = append(ours, line)
+			}
+			if m != nil && !slices.Contains(said, line[m[2]:]) {
+				said = append(said, line[m[2]:])
+			}
+		}
+		if len(ours) > 0 {
+			rest = append(rest, strings.Join(ours, "\n"))
+		}
+	}
+	return said, rest
+}
+
 // outputs are what a node that is not up has written since the deploy began. Unless it ended, which its stderr explains, they end with
 // why it is not up.
 func (c *Controller) outputs(ctx context.Context, n *desired.Node, r *engine.ResourceStatus, o outcome, began time.Time) Value {
@@ -245,7 +301,8 @@ func (c *Controller) outputs(ctx context.Context, n *desired.Node, r *engine.Res
 				reasons = append(reasons, why)
 			}
 		}
-		stderr = strings.Join(append([]string{stderr}, reasons...), "\n")
+		said, reasons := zeeksFirst(reasons)
+		stderr = strings.Join(slices.Concat([]string{stderr}, said, reasons), "\n")
 	}
 	return Vector{String(strings.TrimSpace(stdout)), String(strings.TrimSpace(stderr))}
 }

@@ -36,13 +36,24 @@ func (c *Controller) instances(ctx context.Context, _ request) Result {
 	}
 	list := Vector{}
 	for _, name := range connected(s) {
-		i := desired.Instance{Name: name, Host: loopback}
-		if name != c.Instance {
-			i.Host = agentOf(s, name).Address
-		}
+		i := desired.Instance{Name: name}
+		i.Host, i.Port = c.where(s, name)
 		list = append(list, instanceValue(i))
 	}
 	return Result{Success: true, Data: list}
+}
+
+// where an agent is, as the controller sees it; a port is its own, where it listens.
+func (c *Controller) where(s *engine.Status, agent string) (host string, port int) {
+	if agent == c.Instance {
+		return loopback, 0
+	}
+	if c.Where != nil {
+		if at, port, ok := c.Where(agent); ok {
+			return at.String(), port
+		}
+	}
+	return agentOf(s, agent).Address, 0
 }
 
 // nodes are those of each agent, the agent itself, and this controller with the agent in its process.
@@ -61,7 +72,8 @@ func (c *Controller) nodes(ctx context.Context, _ request) []Result {
 	}
 	var out []Result
 	for _, agent := range agents {
-		rows := map[string]NodeStatus{agent: managementNode(agent, "AGENT", agentOf(s, agent).PID, 0)}
+		_, port := c.where(s, agent)
+		rows := map[string]NodeStatus{agent: managementNode(agent, "AGENT", agentOf(s, agent).PID, port)}
 		if agent == c.Instance {
 			rows[c.Name] = managementNode(c.Name, "CONTROLLER", c.PID, agentPort)
 		}
