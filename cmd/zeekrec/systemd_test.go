@@ -123,7 +123,9 @@ func scopes(t *testing.T, r *unitRig) {
 	})
 
 	t.Run("what an administrator sets wins, and is told", func(t *testing.T) {
-		r.Run(t, "systemctl", "set-property", scope, "MemoryMax=700M")
+		const file = "/etc/systemd/system/" + scope + ".d/site.conf"
+		r.WriteFile(t, file, "[Scope]\nMemoryMax=700M\n")
+		r.Run(t, "systemctl", "daemon-reload")
 		drift := func(want string) {
 			t.Helper()
 			c = r.cluster("the status tells", waitLong, func(c engine.ClusterStatus) error {
@@ -135,7 +137,7 @@ func scopes(t *testing.T, r *unitRig) {
 				return nil
 			})
 		}
-		drift("memory_max is 700M by /etc/systemd/system.control/" + scope + ".d/50-MemoryMax.conf, and not 800M as its cluster.cfg says")
+		drift("memory_max is 700M by " + file + ", and not 800M as its cluster.cfg says")
 		if !c.Healthy {
 			t.Error("the cluster is not healthy")
 		}
@@ -144,7 +146,9 @@ func scopes(t *testing.T, r *unitRig) {
 		if got := r.Property(t, scope, "MemoryMax"); got != strconv.Itoa(700<<20) {
 			t.Errorf("it was fought: %s", got)
 		}
-		r.Run(t, "systemctl", "revert", scope)
+		r.Run(t, "rm", file)
+		r.Run(t, "systemctl", "daemon-reload")
+		r.Eventually(t, "what is in the file counts again", func() bool { return r.Property(t, scope, "MemoryMax") == strconv.Itoa(850<<20) })
 		r.Run(t, "systemctl", "set-property", "--runtime", scope, "MemoryMax=600M")
 		drift("memory_max is 600M, and not 850M as its cluster.cfg says: somebody else has set it")
 		r.save(unitCluster("\n[zeekrec.limits.worker]\nmemory_max = 500M\n"))
