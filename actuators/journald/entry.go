@@ -1,4 +1,4 @@
-package journal
+package journald
 
 import (
 	"context"
@@ -77,8 +77,8 @@ type Sender interface {
 	Send(ctx context.Context, e Entry) error
 }
 
-// Journald is the journal of this machine. Use it from one goroutine.
-type Journald struct {
+// Daemon is the journal of this machine. Use it from one goroutine.
+type Daemon struct {
 	// pending is the outcome of a Send that nobody waits for any more.
 	pending chan error
 }
@@ -87,7 +87,7 @@ type Journald struct {
 func Here() bool { return journal.Enabled() }
 
 // Send hands an entry over. journald may let it wait for as long as it likes, and so the library has no deadline; ctx ends the wait.
-func (j *Journald) Send(ctx context.Context, e Entry) error {
+func (j *Daemon) Send(ctx context.Context, e Entry) error {
 	if j.pending != nil {
 		select {
 		case <-j.pending:

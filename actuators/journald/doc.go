@@ -1,9 +1,9 @@
-// Package journal sends what processes write to their output files to systemd's journal, line by line, with the name of the node as a field.
+// Package journald sends what processes write to their output files to systemd's journal, line by line, with the name of the node as a field.
 //
 // A process writes to its file, as always: it never waits for the journal, nor for the agent. A [Follower] reads the file behind it and keeps on disk how far
 // it has come, so an agent that comes back goes on where its predecessor stopped.
 //
-//	f, err := journal.Follow(journal.Config{Path: path, Source: journal.Source{Cluster: "dmz", Node: "worker-01", Role: "worker", Stream: "stdout"}})
+//	f, err := journald.Follow(journald.Config{Path: path, Source: journald.Source{Cluster: "dmz", Node: "worker-01", Role: "worker", Stream: "stdout"}})
 //	if err != nil { … }
 //	defer f.Close()
 //	more, err := f.Step(ctx, sender, pid)   // from time to time; at once again where there is more
@@ -14,4 +14,4 @@
 //     long as the file, or its rotated predecessor, has it.
 //   - What was in a file before anybody followed it is old news, and not sent.
 //   - Where the journal takes nothing, nothing is skipped: the follower stays where it is.
-package journal
+package journald
