@@ -29,6 +29,7 @@ type Agent struct {
 	// brokers that run here.
 	brokers brokers
 	keeper  *keeper
+	scribe  *scribe
 	links   atomic.Pointer[links]
 	host    atomic.Pointer[observed.Host]
 
@@ -60,6 +61,7 @@ func New(cfg Config) (*Agent, error) {
 	numbers := a.eventsFile()
 	a.events = newEventLog(numbers, cfg.Now(), cfg.Log, func(r *eventNumbers) error { return a.write(numbers, r) })
 	a.keeper = newKeeper(a)
+	a.scribe = &scribe{agent: a, to: cfg.Journal, outputs: map[string]*journaled{}}
 	a.look()
 	a.host.Store(hostNow(cfg.Version))
 	return a, nil
@@ -108,6 +110,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	// What is asked of programs takes a moment; nothing waits for it but what needs it.
 	a.tasks.Go(func() { a.background(ctx) })
 	a.tasks.Go(func() { a.keeper.run(ctx) })
+	a.tasks.Go(func() { a.scribe.run(ctx) })
 	a.everyTick(ctx)
 
 	a.mu.Lock()

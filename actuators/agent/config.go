@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/zeekrec/zeekrec/actuators/journald"
 	"github.com/zeekrec/zeekrec/actuators/vitals"
 	"github.com/zeekrec/zeekrec/desired"
 )
@@ -40,6 +41,10 @@ type Config struct {
 	// Groups keep the processes of a role together, and bound what they use; nil: nothing does, and Ungrouped is why.
 	Groups    Groups
 	Ungrouped string
+	// Journal takes what processes write to their outputs, as well as the files; nil: it is in the files alone. JournalOnly: files are
+	// kept small where the journal has all that was in them.
+	Journal     journald.Sender
+	JournalOnly bool
 	// Version of zeekrec, for the report.
 	Version string
 	Log     *slog.Logger     // nil: none
@@ -103,10 +108,8 @@ func (t Timings) withDefaults() Timings {
 
 // Bounds of what is kept.
 const (
-	outputLimit = 10 << 20 // of an output file, before it is rotated
-	outputKeep  = 3
-	eventsKeep  = 500
-	diskNeeded  = 64 << 20 // free bytes that a start of something new takes
+	eventsKeep = 500
+	diskNeeded = 64 << 20 // free bytes that a start of something new takes
 )
 
 func (c *Config) complete() error {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/zeekrec/zeekrec/actuators/process"
 	"github.com/zeekrec/zeekrec/desired"
@@ -45,6 +44,7 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 		u.foreign = pids
 		return fmt.Errorf("cannot start: process %d was started with the same -U %s, and not by this agent", pids[0], cmd.StatusFile)
 	}
+	u.agent.scribe.follow(u, u.told.Resource.Role)
 	p, err := process.Prepare(ctx, u.agent.cfg.Launcher, process.Spec{
 		Argv: cmd.Argv, Env: slices.Concat(cmd.Env, secrets), Dir: cmd.Dir, Stdout: u.dir.stdout(), Stderr: u.dir.stderr(),
 		LockFile: u.dir.lock(), User: cmd.User, CPUs: cmd.CPUs, Nice: cmd.Nice, Umask: nodeUmask,
@@ -228,17 +228,6 @@ func handOver(dir, name string) error {
 		return err
 	}
 	return os.Chown(dir, int(c.Uid), int(c.Gid))
-}
-
-// markOutputs adds a line to both outputs: what follows is the new process's (decisions 9).
-func (u *unit) markOutputs(r *runningRecord) {
-	line := fmt.Sprintf("%s%s zeekrec: started pid %d, incarnation %d",
-		startMark, u.now().UTC().Format(time.RFC3339Nano), r.Process.PID, r.Incarnation)
-	for _, path := range []string{u.dir.stdout(), u.dir.stderr()} {
-		if err := process.AppendLine(path, line); err != nil {
-			u.log.Warn("cannot mark the start in the output", "error", err)
-		}
-	}
 }
 
 func isDir(path string) bool {

@@ -63,14 +63,6 @@ func (u *unit) setForeign(pids []int) {
 	}
 }
 
-func (u *unit) boundOutputs() {
-	for _, path := range []string{u.dir.stdout(), u.dir.stderr()} {
-		if _, err := process.RotateOutput(path, outputLimit, outputKeep); err != nil {
-			u.log.Warn("cannot bound an output", "error", err)
-		}
-	}
-}
-
 // surroundings is what of the host may be the cause of a failure; another value is a reason to try again.
 func (u *unit) surroundings(ctx context.Context) string {
 	if u.told == nil || !known(&u.told.Resource) {

@@ -67,6 +67,9 @@ type unit struct {
 	foreign  []int  // processes that bear the mark and are not the agent's
 	evidence string // of the host when it became FAILED
 
+	// bounding is held while an output is rotated, and while it is read for the journal.
+	bounding sync.Mutex
+
 	answers   atomic.Bool // its process was started with the script that answers questions
 	condition condition
 

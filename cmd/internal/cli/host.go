@@ -15,17 +15,6 @@ import (
 	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
 )
 
-// logger of a long-running command.
-func (a *app) logger() *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(a.settings.logLevel)) // checked with the settings
-	o := &slog.HandlerOptions{Level: level}
-	if a.settings.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(a.stderr, o))
-	}
-	return slog.New(slog.NewTextHandler(a.stderr, o))
-}
-
 // hosted is what host runs.
 type hosted struct {
 	source  string
@@ -51,7 +40,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	}
 	cfg := local.Config{
 		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek,
-		ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend, Git: a.gitOptions(), AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
+		ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend, Output: a.settings.output, Git: a.gitOptions(), AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
 	}
 	if told != nil {
 		cfg.News = told

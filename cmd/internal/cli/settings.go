@@ -33,6 +33,8 @@ type settings struct {
 	logLevel        string
 	// backend keeps processes together: auto, scopes, services, plain.
 	backend string
+	// output is where what nodes write goes: auto, files, journal, both.
+	output string
 
 	management management
 	fleet      fleetSettings
@@ -51,7 +53,7 @@ const (
 // settable are the names of flags that may also be set by ZEEKREC_NAME and in the settings file. A flag
 // that confirms or forces something is none of them.
 func settable() []string {
-	return append(gitSettable(), "hooks", "state-dir", "server", "token-file", "serve", "source", "name", "zeek", "archive-dir", "process-backend", "color", "log-format", "log-level",
+	return append(gitSettable(), "hooks", "state-dir", "server", "token-file", "serve", "source", "name", "zeek", "archive-dir", "process-backend", "node-output", "color", "log-format", "log-level",
 		"listen", "tls-names", "tls-cert", "tls-key", "tls-ca", "nats", "nats-creds", "nats-replicas", "controller-name",
 		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls", "api-insecure")
 }
@@ -79,10 +81,11 @@ func (a *app) zeekFlag(f *pflag.FlagSet) {
 // backendFlag is for commands that run nodes.
 func (a *app) backendFlag(f *pflag.FlagSet) {
 	f.StringVar(&a.settings.backend, "process-backend", local.BackendAuto, "what keeps a role's processes together and bounds them: `KIND` scopes, services, plain, or auto: scopes where systemd is there")
+	f.StringVar(&a.settings.output, "node-output", local.OutputAuto, "`WHERE` nodes' stdout and stderr go: files (in the state folder), journal, both, or auto: both where systemd's journal is there")
 }
 
 func (a *app) logFlags(f *pflag.FlagSet, level string) {
-	f.StringVar(&a.settings.logFormat, "log-format", "text", "the `FORMAT` of the log: text, json")
+	f.StringVar(&a.settings.logFormat, "log-format", logAuto, "the `FORMAT` of the log: text, json, journal, or auto: journal where stderr leads to systemd's journal, else text")
 	f.StringVar(&a.settings.logLevel, "log-level", level, "the least `LEVEL` to log: debug, info, warn, error")
 }
 
@@ -164,7 +167,8 @@ func (a *app) checkSettings(flags *pflag.FlagSet) error {
 	}{
 		{"color", a.settings.color, []string{"auto", "always", "never"}},
 		{"process-backend", a.settings.backend, local.Backends()},
-		{"log-format", a.settings.logFormat, []string{"text", "json"}},
+		{"node-output", a.settings.output, local.Outputs()},
+		{"log-format", a.settings.logFormat, []string{logAuto, logText, logJSON, logJournal}},
 		{"log-level", a.settings.logLevel, []string{"debug", "info", "warn", "error"}},
 	} {
 		if flags.Lookup(c.flag) != nil && !slices.Contains(c.allowed, c.value) {

@@ -64,8 +64,12 @@ func openAgent(ctx context.Context, cfg Config, zeek string, ks agent.Keys) (*Ag
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
+	to, only, err := outputTo(cfg.Output)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	a, err := agent.New(agent.Config{
-		Groups: groups, Ungrouped: ungrouped,
+		Groups: groups, Ungrouped: ungrouped, Journal: to, JournalOnly: only,
 		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
 		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: ks, Brokers: reachBroker, Archivers: reachArchiver, ArchiveDir: cfg.ArchiveDir, Now: cfg.Now,
 	})

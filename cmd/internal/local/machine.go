@@ -37,6 +37,8 @@ type Config struct {
 	ArchiveDir string
 	// Backend is what keeps processes together, one of Backends; empty: BackendAuto.
 	Backend string
+	// Output is where what nodes write goes, one of Outputs; empty: OutputAuto.
+	Output string
 	// AnyZeek: do without one where there is none, since nothing is to be started.
 	AnyZeek bool
 	// Confirm that the state folder may be bound to another source than before.
