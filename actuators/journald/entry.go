@@ -90,7 +90,7 @@ func Here() bool { return journal.Enabled() }
 func (j *Daemon) Send(ctx context.Context, e Entry) error {
 	if j.pending != nil {
 		select {
-		case <-j.pending:
+		case _ = <-j.pending: // whoever asked has gone
 			j.pending = nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
