@@ -76,16 +76,16 @@ func TestPreflightIsNotWaitedForWhenAHostFallsSilent(t *testing.T) {
 		b.startOn(p, onTwo)
 
 		b.see(map[string]string{"dmz": "manager logger-1 worker-1 worker-2-b"})
-		if p.hosts.up() == "" || p.second.up() != "worker-2-b" {
-			t.Fatalf("%s and %s are up", p.hosts.up(), p.second.up())
+		if p.up() == "" || p.second.up() != "worker-2-b" {
+			t.Fatalf("%s and %s are up", p.up(), p.second.up())
 		}
-		p.hosts.took()
+		p.took()
 		p.second.took()
 		p.behave(func() { p.gone = time.Now() })
 		gone := time.Now()
 		time.Sleep(3 * time.Second) // preflights are after 3, 8 and 18 s
 		b.obs <- observation(map[string]string{"dmz": "manager logger-1 worker-1=new worker-2-b=new"})
-		for p.hosts.took() == "" {
+		for p.took() == "" {
 			if time.Since(gone) > time.Minute {
 				t.Fatalf("nothing was done; it waits: %s", b.status("dmz").Reason)
 			}
