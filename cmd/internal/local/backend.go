@@ -14,26 +14,30 @@ import (
 const (
 	BackendAuto   = "auto"   // scopes where systemd runs and zeekrec is root, else plain
 	BackendScopes = "scopes" // scopes of systemd, which zeekrec puts its processes into
-	BackendPlain  = "plain"  // nothing
+	// BackendServices are services of systemd, which starts them, and starts them again when they end.
+	BackendServices = "services"
+	BackendPlain    = "plain" // nothing
 )
 
 // Backends are those that can be asked for.
-func Backends() []string { return []string{BackendAuto, BackendScopes, BackendPlain} }
+func Backends() []string { return []string{BackendAuto, BackendScopes, BackendServices, BackendPlain} }
 
 // backend finds what is asked for. Where there is none, it says why.
 func backend(ctx context.Context, kind string) (groups agent.Groups, why string, err error) {
 	switch {
 	case kind == BackendPlain:
 		return nil, "--process-backend is plain", nil
-	case kind != BackendScopes && os.Geteuid() != 0:
+	case kind != BackendScopes && kind != BackendServices && os.Geteuid() != 0:
 		return nil, "zeekrec does not run as root (--process-backend scopes tries all the same)", nil
 	}
 	// The processes' groups outlive the wish to end: whether the machine is being shut down is asked then.
 	m, err := systemd.Connect(context.WithoutCancel(ctx))
 	switch {
+	case err == nil && kind == BackendServices:
+		return systemd.NewServices(m), "", nil
 	case err == nil:
 		return systemd.NewScopes(m), "", nil
-	case kind == BackendScopes:
+	case kind == BackendScopes, kind == BackendServices:
 		return nil, "", fmt.Errorf("cannot use --process-backend %s: %w; auto goes on without", kind, err)
 	case errors.Is(err, systemd.ErrNotBooted):
 		return nil, err.Error(), nil
