@@ -20,9 +20,8 @@ import (
 // Bounds of what may knock at the door. A client that says nothing has no more than its connection, and there are
 // at most maxKnocking of those: the oldest makes room for the next. One that is honest needs milliseconds.
 const (
-	maxKnocking      = 1024
-	handshakeTimeout = 10 * time.Second
-	acceptPause      = 20 * time.Millisecond
+	maxKnocking = 1024
+	acceptPause = 20 * time.Millisecond
 )
 
 // port is one of the two listeners.
@@ -69,7 +68,7 @@ func (p *port) accept(ctx context.Context, failed func(error)) {
 
 // greet shakes hands, and serves who is let in. Who is not is never told why: Zeek exits when it is.
 func (p *port) greet(conn net.Conn, e *list.Element) {
-	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	_ = conn.SetDeadline(time.Now().Add(zmtp.HandshakeTimeout))
 	peer, err := zmtp.ServerHandshake(conn, p.config)
 	if !p.enter(e) {
 		p.b.refused.count("pushed-out")

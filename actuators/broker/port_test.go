@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -160,7 +161,7 @@ func TestSilentClients(t *testing.T) {
 			if _, err := io.Copy(io.Discard, conn); err != nil {
 				t.Error(err)
 			}
-			if d := time.Since(begun); d != handshakeTimeout {
+			if d := time.Since(begun); d != zmtp.HandshakeTimeout {
 				t.Errorf("closed after %v", d)
 			}
 		}
@@ -169,6 +170,81 @@ func TestSilentClients(t *testing.T) {
 			t.Errorf("refused: %v", got)
 		}
 	})
+}
+
+// TestFarAway: a node whose packets take two seconds each way is let in, encrypted or not.
+func TestFarAway(t *testing.T) {
+	for name, keys := range map[string]bool{"encrypted": true, "plain": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := &zmtp.ClientConfig{SocketType: "XSUB"}
+				r := newPipeRig(t, Config{}, func(b *Broker) {
+					if !keys {
+						return
+					}
+					server, own := pair(t), pair(t)
+					client.Curve = &zmtp.ClientKeys{Server: server.Public, Client: own}
+					b.SetKeys(Keyring{Servers: []zmtp.KeyPair{server}, Clients: []zmtp.Key{own.Public}})
+				})
+				conn := distant(t, r.dial(true, ""), 2*time.Second)
+				begun := time.Now()
+				if _, err := zmtp.ClientHandshake(conn, client); err != nil {
+					t.Fatalf("after %v: %v", time.Since(begun), err)
+				}
+				t.Logf("took %v", time.Since(begun))
+				synctest.Wait()
+				if got := len(r.b.Status(false).Refused); got != 0 {
+					t.Errorf("refused: %v", r.b.Status(false).Refused)
+				}
+			})
+		})
+	}
+}
+
+func pair(t testing.TB) zmtp.KeyPair {
+	t.Helper()
+	k, err := zmtp.GenerateKeyPair(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// distant is a connection over a long way to where conn is: what is written to it, and what is to be read, takes that long.
+func distant(t testing.TB, conn net.Conn, way time.Duration) net.Conn {
+	near, far := net.Pipe()
+	carry := func(to, from net.Conn) {
+		type parcel struct {
+			data []byte
+			due  time.Time
+		}
+		under := make(chan parcel, 64)
+		go func() {
+			defer close(under)
+			for buf := make([]byte, 4096); ; {
+				n, err := from.Read(buf)
+				if err != nil {
+					return
+				}
+				under <- parcel{bytes.Clone(buf[:n]), time.Now().Add(way)}
+			}
+		}()
+		defer func() { _ = to.Close() }()
+		for p := range under {
+			time.Sleep(time.Until(p.due))
+			if _, err := to.Write(p.data); err != nil {
+				_ = from.Close()
+			}
+		}
+	}
+	var both sync.WaitGroup
+	both.Go(func() { carry(conn, far) })
+	both.Go(func() { carry(far, conn) })
+	t.Cleanup(func() {
+		_ = near.Close()
+		both.Wait()
+	})
+	return near
 }
 
 // TestOldestMakeRoom: of those who say nothing, there are never more than maxKnocking; who is let in does not count.

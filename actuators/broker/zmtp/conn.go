@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// dialTimeout of a handshake, where the context sets no earlier deadline.
-const dialTimeout = 10 * time.Second
+// HandshakeTimeout is how long a handshake may take: libzmq's default of ZMQ_HANDSHAKE_IVL, so that no side gives up before the
+// other. It takes four round trips where the other side encrypts as libzmq does: 10 s would shut out a host that is 1.5 s away.
+const HandshakeTimeout = 30 * time.Second
 
 // connBuffer is how many bytes a Conn reads and writes at once.
 const connBuffer = 64 << 10
@@ -47,13 +48,13 @@ func NewConn(c net.Conn, p *Peer) *Conn {
 	return &Conn{conn: c, peer: p, r: bufio.NewReaderSize(c, connBuffer), w: bufio.NewWriterSize(c, connBuffer), Limit: 1 << 30}
 }
 
-// Dial connects to an endpoint, "tcp://HOST:PORT", and shakes hands.
+// Dial connects to an endpoint, "tcp://HOST:PORT", and shakes hands: within HandshakeTimeout, where the context sets no earlier deadline.
 func Dial(ctx context.Context, endpoint string, cfg *ClientConfig) (*Conn, error) {
 	addr, ok := strings.CutPrefix(endpoint, "tcp://")
 	if !ok {
 		return nil, fmt.Errorf("cannot connect to %q: it is not of the form tcp://HOST:PORT", endpoint)
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", addr)
