@@ -14,9 +14,16 @@ import (
 )
 
 // TestSystemdScopes runs a cluster of five in a machine with its own systemd.
-func TestSystemdScopes(t *testing.T) {
-	r := newUnitRig(t, "")
-	scopes(t, r)
+func TestSystemdScopes(t *testing.T) { scopes(t, newUnitRig(t, "")) }
+
+// TestSystemdScopesOfZeek is the same with a real one.
+func TestSystemdScopesOfZeek(t *testing.T) {
+	longSystemd(t)
+	zeek, ok := realZeek()
+	if !ok {
+		t.Skip("no Zeek")
+	}
+	scopes(t, newUnitRig(t, zeek))
 }
 
 func scopes(t *testing.T, r *unitRig) {
@@ -32,7 +39,7 @@ func scopes(t *testing.T, r *unitRig) {
 		t.Logf("systemctl status:\n%s", out)
 		for _, want := range []string{
 			"zeek-dmz-worker.scope - Zeek workers of cluster dmz", "Transient: yes", "active (running)", "limit: 400", "max: 900.0M",
-			fmt.Sprintf("%d %s", before["worker-1"], r.path("zeek")), fmt.Sprintf("%d %s", before["worker-2"], r.path("zeek")),
+			fmt.Sprintf("%d %s", before["worker-1"], r.zeek), fmt.Sprintf("%d %s", before["worker-2"], r.zeek),
 		} {
 			if !strings.Contains(out, want) {
 				t.Errorf("it does not say %q", want)
@@ -164,6 +171,7 @@ func scopes(t *testing.T, r *unitRig) {
 
 // TestSystemdServices is the same where systemd starts the nodes, and starts them again.
 func TestSystemdServices(t *testing.T) {
+	longSystemd(t)
 	r := newUnitRig(t, "", "--process-backend", "services")
 	r.save(unitCluster("\n[zeekrec.limits.worker]\nmemory_max = 900M\n"))
 	r.Run(t, "systemctl", "enable", "--now", "zeekrec")
@@ -266,6 +274,7 @@ func TestSystemdServices(t *testing.T) {
 
 // TestSystemdShutdown switches the machine off and on again.
 func TestSystemdShutdown(t *testing.T) {
+	longSystemd(t)
 	r := newUnitRig(t, "")
 	r.save(unitCluster(""))
 	r.Run(t, "systemctl", "enable", "--now", "zeekrec")
@@ -300,6 +309,7 @@ func TestSystemdShutdown(t *testing.T) {
 
 // TestSystemdOutOfMemory lets the kernel end a worker.
 func TestSystemdOutOfMemory(t *testing.T) {
+	longSystemd(t)
 	r := newUnitRig(t, "")
 	eats := r.path("eats")
 	content := config{
