@@ -90,7 +90,7 @@ func Here() bool { return journal.Enabled() }
 func (j *Daemon) Send(ctx context.Context, e Entry) error {
 	if j.pending != nil {
 		select {
-		case _ = <-j.pending: // whoever asked has gone
+		case <-j.pending: //nolint:errcheck // whoever sent that has gone
 			j.pending = nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
