@@ -104,7 +104,7 @@ func (k *compiler) archiver(c *Cluster, instance string) Resource {
 		spec.MetricsAddress = cmp.Or(s.MetricsAddress, "127.0.0.1")
 	}
 	if l, ok := s.Limits[RoleArchiver]; ok {
-		spec.CPUs, spec.OpenFiles = l.CPUs, l.OpenFiles
+		spec.CPUs, spec.OpenFiles, spec.Group = l.CPUs, l.OpenFiles, l.Group
 		if l.Nice != nil {
 			spec.Nice = *l.Nice
 		}
@@ -128,7 +128,7 @@ type archiverUse struct {
 // archiverTable has a row for everything that an archiver is started from or told. The loggers are not in it: they share
 // its queue, and a change of theirs is nothing to it.
 func archiverTable() []archiverUse {
-	return []archiverUse{
+	t := []archiverUse{
 		{"metrics", Equal, func(s *ArchiverSpec) []string { return listenAt(s.MetricsAddress, s.MetricsPort) }, "bound at start"},
 		{"user", Equal, func(s *ArchiverSpec) []string { return nonEmpty(s.User) }, "set before exec"},
 
@@ -164,6 +164,10 @@ func archiverTable() []archiverUse {
 		}, "setpriority per thread"},
 		{"open_files", Live, func(s *ArchiverSpec) []string { return number(int(s.OpenFiles)) }, "prlimit"},
 	}
+	for _, p := range groupParts() {
+		t = append(t, archiverUse{p.field, Live, func(s *ArchiverSpec) []string { return p.values(s.Group) }, p.why})
+	}
+	return t
 }
 
 // seconds as a duration for people: "90d" is 2160h0m0s.

@@ -143,7 +143,7 @@ func (k *compiler) broker(c *Cluster, xpub, xsub string) *Resource {
 		spec.MetricsAddress = cmp.Or(s.MetricsAddress, "127.0.0.1")
 	}
 	if l, ok := s.Limits[RoleBroker]; ok {
-		spec.CPUs, spec.OpenFiles = l.CPUs, l.OpenFiles
+		spec.CPUs, spec.OpenFiles, spec.Group = l.CPUs, l.OpenFiles, l.Group
 		if l.Nice != nil {
 			spec.Nice = *l.Nice
 		}

@@ -219,8 +219,8 @@ type ArchiveSettings struct {
 
 // Limits are one [zeekrec.limits.ROLE].
 type Limits struct {
-	MemoryMax int64 // bytes; 0: none
-	CPUQuota  int   // percent of one CPU; 0: none
+	// Group is of the role's processes on a host together; the rest is of each.
+	Group     GroupLimits
 	CPUs      []int // sorted; nil: all
 	Nice      *int  // -20 to 19
 	OpenFiles uint64

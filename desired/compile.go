@@ -300,6 +300,7 @@ func (k *compiler) node(c *Cluster, n *Node, layout Layout, local bool) *NodeSpe
 	if l, ok := s.Limits[n.Role]; ok {
 		spec.CPUs = l.CPUs
 		spec.OpenFiles = l.OpenFiles
+		spec.Group = l.Group
 		if l.Nice != nil {
 			spec.Nice = *l.Nice
 		}

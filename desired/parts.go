@@ -51,7 +51,7 @@ var (
 
 // table has a row for everything a node is started from. The order is of no meaning.
 func table() []use {
-	return []use{
+	t := []use{
 		// What the process itself is.
 		{"role", nil, "", Equal, func(in *nodeInput) []string { return []string{string(in.node.Role)} }, "scripts are chosen by role at parse time (cluster/__load__.zeek)"},
 		{"zeek", nil, "", Equal, func(in *nodeInput) []string { return nonEmpty(in.spec.Zeek) }, "the program"},
@@ -151,6 +151,10 @@ func table() []use {
 		{"zeek_upgrade", nil, "", Live, func(in *nodeInput) []string { return nonEmpty(in.spec.ZeekUpgrade) }, "zeekrec's own"},
 		{"restart_hung", nil, BackendZeroMQ, Live, func(in *nodeInput) []string { return patience(in.spec.HungSeconds) }, "zeekrec's own"},
 	}
+	for _, p := range groupParts() {
+		t = append(t, use{p.field, nil, "", Live, func(in *nodeInput) []string { return p.values(in.spec.Group) }, p.why})
+	}
+	return t
 }
 
 // loadedFiles are those of NAME/ whose change is a restart: what the node loads, or all where that is not known.
@@ -193,7 +197,7 @@ type brokerUse struct {
 // brokerTable has a row for everything that zeekrec's ZeroMQ broker is started from or told. Nothing of the
 // nodes is in it: the broker learns of them when they connect.
 func brokerTable() []brokerUse {
-	return []brokerUse{
+	t := []brokerUse{
 		{"xpub", Equal, func(s *BrokerSpec) []string { return []string{s.XPub} }, "bound at start"},
 		{"xsub", Equal, func(s *BrokerSpec) []string { return []string{s.XSub} }, "bound at start"},
 		{"metrics", Equal, func(s *BrokerSpec) []string { return listenAt(s.MetricsAddress, s.MetricsPort) }, "bound at start"},
@@ -209,6 +213,10 @@ func brokerTable() []brokerUse {
 		{"nice", Live, func(s *BrokerSpec) []string { return number(s.Nice) }, "setpriority per thread"},
 		{"open_files", Live, func(s *BrokerSpec) []string { return number(int(s.OpenFiles)) }, "prlimit"},
 	}
+	for _, p := range groupParts() {
+		t = append(t, brokerUse{p.field, Live, func(s *BrokerSpec) []string { return p.values(s.Group) }, p.why})
+	}
+	return t
 }
 
 // rows returns the table's rows that apply to nodes of a role with a backend.

@@ -151,6 +151,8 @@ type NodeSpec struct {
 	CPUs      []int  `json:"cpus,omitempty"`
 	Nice      int    `json:"nice,omitempty"`
 	OpenFiles uint64 `json:"open_files,omitempty"`
+	// Group are the limits of its role on its host.
+	Group GroupLimits `json:"group,omitzero"`
 
 	// ZeekUpgrade is "rolling" where a new binary at the same path is to be rolled out.
 	ZeekUpgrade string `json:"zeek_upgrade,omitempty"`
@@ -177,6 +179,8 @@ type BrokerSpec struct {
 	CPUs      []int  `json:"cpus,omitempty"`
 	Nice      int    `json:"nice,omitempty"`
 	OpenFiles uint64 `json:"open_files,omitempty"`
+	// Group are the limits of its role on its host.
+	Group GroupLimits `json:"group,omitzero"`
 }
 
 // ArchiverSpec is what a cluster's archiver on one instance is started from, and told while it runs. Fields are as in
@@ -199,6 +203,8 @@ type ArchiverSpec struct {
 	CPUs      []int  `json:"cpus,omitempty"`
 	Nice      int    `json:"nice"`
 	OpenFiles uint64 `json:"open_files,omitempty"`
+	// Group are the limits of its role on its host.
+	Group GroupLimits `json:"group,omitzero"`
 }
 
 // Layout is the content of cluster-layout.zeek.

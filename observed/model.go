@@ -68,7 +68,9 @@ type Resource struct {
 	Reason string    `json:"reason,omitempty"`
 	Since  time.Time `json:"since"` // of State
 
-	PID         int       `json:"pid,omitempty"`
+	PID int `json:"pid,omitempty"`
+	// Unit keeps its process together with others of its role: the name of a systemd unit or a cgroup; empty: nothing does.
+	Unit        string    `json:"unit,omitempty"`
 	Port        int       `json:"port,omitempty"`
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	Incarnation int       `json:"incarnation"`

@@ -72,6 +72,12 @@ var minimal = []row{
 		},
 	},
 	{
+		name: "what the kernel shares out to a role", change: func(c *desired.Cluster) {
+			g := desired.GroupLimits{MemoryMax: 8 << 30, MemoryHigh: 7 << 30, CPUQuota: 150, CPUWeight: 200, IOWeight: 50, TasksMax: 100}
+			c.Settings.Limits = map[desired.Role]desired.Limits{desired.RoleWorker: {Group: g}, desired.RoleManager: {Group: g}, desired.RoleProxy: {Group: g}, desired.RoleLogger: {Group: g}}
+		},
+	},
+	{
 		name: "add proxy", change: add("proxy-2", desired.RoleProxy),
 		zeromq: "restart manager, start proxy-2, restart worker-1, restart worker-2, restart worker-3",
 		broker: "restart manager, start proxy-2, restart worker-1, restart worker-2, restart worker-3",
@@ -191,7 +197,7 @@ var minimal = []row{
 	{
 		name: "limits of the broker", change: func(c *desired.Cluster) {
 			n := -5
-			c.Settings.Limits = map[desired.Role]desired.Limits{desired.RoleBroker: {Nice: &n, CPUs: []int{3}, OpenFiles: 4096}}
+			c.Settings.Limits = map[desired.Role]desired.Limits{desired.RoleBroker: {Nice: &n, CPUs: []int{3}, OpenFiles: 4096, Group: desired.GroupLimits{MemoryMax: 1 << 30}}}
 		},
 		told: "broker", broker: "-",
 	},
@@ -296,7 +302,7 @@ var minimal = []row{
 	{
 		name: "archive: limits", base: archived, change: func(c *desired.Cluster) {
 			n := 0
-			c.Settings.Limits = map[desired.Role]desired.Limits{desired.RoleArchiver: {Nice: &n, CPUs: []int{3}}}
+			c.Settings.Limits = map[desired.Role]desired.Limits{desired.RoleArchiver: {Nice: &n, CPUs: []int{3}, Group: desired.GroupLimits{IOWeight: 10}}}
 		},
 		archiver: true,
 	},

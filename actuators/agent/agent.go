@@ -28,6 +28,7 @@ type Agent struct {
 	parsed parsed
 	// brokers that run here.
 	brokers brokers
+	keeper  *keeper
 	links   atomic.Pointer[links]
 	host    atomic.Pointer[observed.Host]
 
@@ -58,13 +59,15 @@ func New(cfg Config) (*Agent, error) {
 	}
 	numbers := a.eventsFile()
 	a.events = newEventLog(numbers, cfg.Now(), cfg.Log, func(r *eventNumbers) error { return a.write(numbers, r) })
+	a.keeper = newKeeper(a)
 	a.look()
 	a.host.Store(hostNow(cfg.Version))
 	return a, nil
 }
 
 // Run finds the processes of earlier runs again, without touching them, replaces what has ended
-// meanwhile, and supervises until ctx ends. The processes go on then. It can be called once.
+// meanwhile, and supervises until ctx ends. The processes go on then; only where the machine is being shut down it stops
+// them first, in order. It can be called once.
 func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Lock()
 	if a.began {
@@ -78,6 +81,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ended := ctx
+	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	stop := context.AfterFunc(ended, func() {
+		a.leave(ctx)
+		end(context.Cause(ended))
+	})
+	defer stop()
 	var finding sync.WaitGroup
 	for _, u := range units {
 		finding.Go(func() { u.find(ctx) })
@@ -96,6 +107,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	// What is asked of programs takes a moment; nothing waits for it but what needs it.
 	a.tasks.Go(func() { a.background(ctx) })
+	a.tasks.Go(func() { a.keeper.run(ctx) })
 	a.everyTick(ctx)
 
 	a.mu.Lock()

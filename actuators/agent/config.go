@@ -37,6 +37,9 @@ type Config struct {
 	// Archivers reaches the archiver whose admin socket is at the path; nil: archivers are neither asked nor told, and
 	// healthy as long as they run.
 	Archivers func(socket string) ArchiverControl
+	// Groups keep the processes of a role together, and bound what they use; nil: nothing does, and Ungrouped is why.
+	Groups    Groups
+	Ungrouped string
 	// Version of zeekrec, for the report.
 	Version string
 	Log     *slog.Logger     // nil: none

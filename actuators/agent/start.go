@@ -53,6 +53,8 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	if err != nil {
 		return err
 	}
+	// Before it executes anything, so that all of its memory counts there.
+	u.agent.keeper.join(ctx, u.key, u.member(u.told.Resource.Role, p.Identity().PID))
 	next := u.next(cmd, zeek, healing)
 	next.Process = p.Identity()
 	if err := u.agent.write(u.dir.running(), next); err != nil {

@@ -29,6 +29,8 @@ type unit struct {
 
 	inbox chan request
 	ticks chan struct{}
+	// goodbye: the machine is being shut down, and its process is to end.
+	goodbye chan struct{}
 
 	// Set from outside, read by the goroutine.
 	marked atomic.Pointer[map[string][]int] // processes by mark, of a scan; taken by the next tick
@@ -82,7 +84,7 @@ func (a *Agent) newUnit(f folder) *unit {
 	key := filepath.Base(f.cluster()) + "/" + f.resource()
 	return &unit{
 		agent: a, log: a.log.With("resource", key), dir: f, key: key,
-		inbox: make(chan request), ticks: make(chan struct{}, 1), news: make(chan struct{}, 1),
+		inbox: make(chan request), ticks: make(chan struct{}, 1), goodbye: make(chan struct{}), news: make(chan struct{}, 1),
 		tuneNews: make(chan tuneNews),
 		m:        machine{timings: a.cfg.Timings, phase: stopped, since: a.cfg.Now()},
 	}
@@ -152,6 +154,8 @@ func (u *unit) loop(ctx context.Context) {
 			u.feed(ctx, due, nil)
 		case <-u.ticks:
 			u.tick(ctx)
+		case <-u.goodbye:
+			u.feed(ctx, halt, nil)
 		case n := <-u.tuneNews:
 			u.tuneHeard(n)
 		case <-u.news:
@@ -246,7 +250,16 @@ func (u *unit) over(ctx context.Context) {
 		u.log.Info("ended what it left behind", "processes", n, "error", err)
 	}
 	f := classify(exit, u.m.phase == running, lastOutput(u.dir.stderr()), u.last.Command.program())
+	if exit.Signal == unix.SIGKILL || !exit.Known {
+		if why := u.agent.keeper.outOfMemory(u.key); why != "" {
+			f.Text += ": " + why
+		}
+	}
 	u.log.Info("ended", "pid", id.PID, "how", f.Text, "phase", u.m.phase)
+	if u.agent.leaving(ctx) {
+		// Whoever shuts the machine down ends all processes; what is healed now would only be in the way.
+		u.m.noHeal = true
+	}
 	u.feed(ctx, ended, f)
 	u.sweepLogs()
 }

@@ -14,6 +14,7 @@ import (
 
 // publish renews what the report says of the resource.
 func (u *unit) publish() {
+	u.agent.keeper.update(u.key, u.groupMember())
 	v, visible := u.describe()
 	u.mu.Lock()
 	same := visible == u.visible && reflect.DeepEqual(v, u.view)
@@ -55,6 +56,8 @@ func (u *unit) describe() (observed.Resource, bool) {
 			v.PID, v.StartedAt, v.Version, v.StandIn = l.Process.PID, l.StartedAt, l.Zeek.Version, l.Zeek.StandIn
 			v.Outdated, v.Tunable, v.Untaken = u.outdated, l.tunable(u.told), u.untaken
 			v.Degraded, v.Notes = u.condition.says()
+			unit, wrong := u.agent.keeper.says(u.key)
+			v.Unit, v.Degraded = unit, slices.Concat(v.Degraded, wrong)
 		}
 		if u.broker != nil {
 			s := u.broker.current()

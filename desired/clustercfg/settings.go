@@ -64,9 +64,13 @@ func clusterSetters(s *desired.Settings) setters {
 
 func limitSetters(l *desired.Limits) setters {
 	return setters{
-		"memory_max": into(&l.MemoryMax, size),
-		"cpu_quota":  into(&l.CPUQuota, percent(1, 100*(maxCPU+1))),
-		"cpus":       into(&l.CPUs, cpuList),
+		"memory_max":  into(&l.Group.MemoryMax, size),
+		"memory_high": into(&l.Group.MemoryHigh, size),
+		"cpu_quota":   into(&l.Group.CPUQuota, percent(1, 100*(maxCPU+1))),
+		"cpu_weight":  into(&l.Group.CPUWeight, number(1, 10000)),
+		"io_weight":   into(&l.Group.IOWeight, number(1, 10000)),
+		"tasks_max":   into(&l.Group.TasksMax, number(1, 1<<22)),
+		"cpus":        into(&l.CPUs, cpuList),
 		"nice": func(s string) error {
 			n, err := number(-20, 19)(s)
 			if err == nil {
@@ -241,14 +245,9 @@ func (p *parser) notYet(c *desired.Cluster) {
 	p.broker(c)
 	p.archive(c)
 	for _, role := range slices.Sorted(maps.Keys(s.Limits)) {
-		l := s.Limits[role]
-		if l.MemoryMax != 0 {
-			line, _ := p.ownLine("limits."+string(role), "memory_max")
-			p.rep.warn(line, "limits", "memory_max is not enforced in this version: that takes systemd, which is not supported yet", "")
-		}
-		if l.CPUQuota != 0 {
-			line, _ := p.ownLine("limits."+string(role), "cpu_quota")
-			p.rep.warn(line, "limits", "cpu_quota is not enforced in this version: that takes systemd, which is not supported yet", "pin the processes with cpus")
+		if g := s.Limits[role].Group; g.MemoryMax != 0 && g.MemoryHigh > g.MemoryMax {
+			line, _ := p.ownLine("limits."+string(role), "memory_high")
+			p.rep.warn(line, "limits", "memory_high has no effect above memory_max", "set it below, to slow the processes down before the kernel ends one")
 		}
 	}
 	if line, stated := p.ownLine("", "address"); stated && len(c.Instances) > 1 {

@@ -120,8 +120,8 @@ func own(c *desired.Cluster, note func(string, ...any)) {
 
 func limits(c *desired.Cluster, r desired.Role, key func(string, string), note func(string, ...any)) {
 	l := c.Settings.Limits[r]
-	if l.MemoryMax != 0 {
-		key(string(r)+"_memory_max", strconv.FormatInt(l.MemoryMax, 10))
+	if l.Group.MemoryMax != 0 {
+		key(string(r)+"_memory_max", strconv.FormatInt(l.Group.MemoryMax, 10))
 	}
 	if l.Nice != nil {
 		key(string(r)+"_nice", strconv.Itoa(*l.Nice))

@@ -99,6 +99,8 @@ type ResourceStatus struct {
 	ObservedAt *time.Time `json:"observed_at"`
 	Since      *time.Time `json:"since,omitempty"`
 	Healthy    bool       `json:"healthy"`
+	// Unit of systemd, or cgroup, that keeps its process together with those of its role; empty: nothing does.
+	Unit string `json:"unit,omitempty"`
 	// Degraded is what is wrong with it though it is healthy, the worst first; nothing is restarted for it. Notes are what may be
 	// of interest, and nothing is wrong with.
 	Degraded []string `json:"degraded,omitempty"`
@@ -373,7 +375,7 @@ func (e *Engine) resourceStatus(inst string, s *observed.Resource, v *view) Reso
 	at := v.fleet[inst].At
 	rs := ResourceStatus{
 		Name: s.Name, Type: s.Type, Role: s.Role, Instance: inst, State: s.State, Reason: s.Reason, PID: s.PID, Restarts: s.Restarts,
-		Joined: s.Joined, Answering: s.Answering, Degraded: s.Degraded, Notes: s.Notes, Archive: s.Archive, ObservedAt: &at, Healthy: s.Healthy, Outdated: s.Outdated, Version: s.Version, StandIn: s.StandIn, Incarnation: s.Incarnation, Foreign: s.Foreign,
+		Joined: s.Joined, Answering: s.Answering, Degraded: s.Degraded, Notes: s.Notes, Unit: s.Unit, Archive: s.Archive, ObservedAt: &at, Healthy: s.Healthy, Outdated: s.Outdated, Version: s.Version, StandIn: s.StandIn, Incarnation: s.Incarnation, Foreign: s.Foreign,
 	}
 	if !s.Since.IsZero() {
 		since := s.Since

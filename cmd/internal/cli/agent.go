@@ -51,6 +51,7 @@ say who may; then nothing is joined.`,
 	f.StringVar(&a.settings.fleet.files.CA, "tls-ca", "", "what has signed the server's, a `FILE` in PEM")
 	a.nameFlag(f)
 	a.zeekFlag(f)
+	a.backendFlag(f)
 	a.logFlags(f, "info")
 	c.AddCommand(a.joinCommand())
 	return c
@@ -69,7 +70,7 @@ func (a *app) runAgent(ctx context.Context, listen string) (err error) {
 		return err
 	}
 	h, err := local.OpenAgent(ctx, local.Config{
-		StateDir: a.settings.stateDir, Instance: name, Zeek: a.settings.zeek, ArchiveDir: a.settings.archiveDir,
+		StateDir: a.settings.stateDir, Instance: name, Zeek: a.settings.zeek, ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend,
 		Launcher: launcher(), Version: Version(), Now: now, Log: log,
 	})
 	if err != nil {

@@ -51,7 +51,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	}
 	cfg := local.Config{
 		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek,
-		ArchiveDir: a.settings.archiveDir, Git: a.gitOptions(), AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
+		ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend, Git: a.gitOptions(), AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
 	}
 	if told != nil {
 		cfg.News = told

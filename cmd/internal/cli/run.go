@@ -45,6 +45,7 @@ Nodes outlive it: when it ends they go on, and the next run finds them again. Wi
 	c.Flags().BoolVar(&confirm, "confirm", false, "let the state folder belong to SOURCE from now on, where it belonged to another")
 	a.nameFlag(c.Flags())
 	a.zeekFlag(c.Flags())
+	a.backendFlag(c.Flags())
 	a.logFlags(c.Flags(), "info")
 	a.serveFlags(c.Flags())
 	a.managementFlags(c.Flags())

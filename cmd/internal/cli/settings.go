@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"gopkg.in/ini.v1"
+
+	"github.com/zeekrec/zeekrec/cmd/internal/local"
 )
 
 // settings are what flags, ZEEKREC_* variables, the settings file and defaults add up to, in this order.
@@ -29,6 +31,8 @@ type settings struct {
 	tokenFileStated bool
 	logFormat       string
 	logLevel        string
+	// backend keeps processes together: auto, scopes, services, plain.
+	backend string
 
 	management management
 	fleet      fleetSettings
@@ -47,7 +51,7 @@ const (
 // settable are the names of flags that may also be set by ZEEKREC_NAME and in the settings file. A flag
 // that confirms or forces something is none of them.
 func settable() []string {
-	return append(gitSettable(), "hooks", "state-dir", "server", "token-file", "serve", "source", "name", "zeek", "archive-dir", "color", "log-format", "log-level",
+	return append(gitSettable(), "hooks", "state-dir", "server", "token-file", "serve", "source", "name", "zeek", "archive-dir", "process-backend", "color", "log-format", "log-level",
 		"listen", "tls-names", "tls-cert", "tls-key", "tls-ca", "nats", "nats-creds", "nats-replicas", "controller-name",
 		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls")
 }
@@ -70,6 +74,11 @@ func (a *app) nameFlag(f *pflag.FlagSet) {
 func (a *app) zeekFlag(f *pflag.FlagSet) {
 	f.StringVar(&a.settings.zeek, "zeek", "", "the `PATH` of the Zeek to run where a cluster names none (default: zeek on PATH)")
 	f.StringVar(&a.settings.archiveDir, "archive-dir", a.defaultArchiveDir(), "the `DIR` to archive logs into where a cluster names none; empty: archive in the state folder")
+}
+
+// backendFlag is for commands that run nodes.
+func (a *app) backendFlag(f *pflag.FlagSet) {
+	f.StringVar(&a.settings.backend, "process-backend", local.BackendAuto, "what keeps a role's processes together and bounds them: `KIND` scopes, services, plain, or auto: scopes where systemd is there")
 }
 
 func (a *app) logFlags(f *pflag.FlagSet, level string) {
@@ -154,6 +163,7 @@ func (a *app) checkSettings(flags *pflag.FlagSet) error {
 		allowed     []string
 	}{
 		{"color", a.settings.color, []string{"auto", "always", "never"}},
+		{"process-backend", a.settings.backend, local.Backends()},
 		{"log-format", a.settings.logFormat, []string{"text", "json"}},
 		{"log-level", a.settings.logLevel, []string{"debug", "info", "warn", "error"}},
 	} {

@@ -43,7 +43,7 @@ func OpenAgent(ctx context.Context, cfg Config) (*AgentHost, error) {
 	if err := os.MkdirAll(AgentDir(cfg.StateDir), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the state folder: %w", err)
 	}
-	h, err := openAgent(cfg, zeek, keyrings{keyring{own}, keyring{keys.Open(cfg.StateDir)}})
+	h, err := openAgent(ctx, cfg, zeek, keyrings{keyring{own}, keyring{keys.Open(cfg.StateDir)}})
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func OpenAgent(ctx context.Context, cfg Config) (*AgentHost, error) {
 	return h, nil
 }
 
-func openAgent(cfg Config, zeek string, ks agent.Keys) (*AgentHost, error) {
+func openAgent(ctx context.Context, cfg Config, zeek string, ks agent.Keys) (*AgentHost, error) {
 	// Nodes may run as another user, who has to get to his folder.
 	if err := os.MkdirAll(cfg.StateDir, 0o711); err != nil {
 		return nil, fmt.Errorf("cannot make the state folder: %w", err)
@@ -60,7 +60,12 @@ func openAgent(cfg Config, zeek string, ks agent.Keys) (*AgentHost, error) {
 	if err != nil {
 		return nil, err
 	}
+	groups, ungrouped, err := backend(ctx, cfg.Backend)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	a, err := agent.New(agent.Config{
+		Groups: groups, Ungrouped: ungrouped,
 		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
 		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: ks, Brokers: reachBroker, Archivers: reachArchiver, ArchiveDir: cfg.ArchiveDir, Now: cfg.Now,
 	})

@@ -35,6 +35,8 @@ type Config struct {
 	Zeek string
 	// ArchiveDir is where logs are archived of clusters that name no folder; empty: in the state folder.
 	ArchiveDir string
+	// Backend is what keeps processes together, one of Backends; empty: BackendAuto.
+	Backend string
 	// AnyZeek: do without one where there is none, since nothing is to be started.
 	AnyZeek bool
 	// Confirm that the state folder may be bound to another source than before.
@@ -201,7 +203,7 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	parse, agents := clustercfg.Parse, engine.Agents(nil)
 	if cfg.Fleet == nil {
 		var a *AgentHost
-		if a, err = openAgent(cfg, zeek, keyring{st.Keys}); err != nil {
+		if a, err = openAgent(ctx, cfg, zeek, keyring{st.Keys}); err != nil {
 			return nil, err
 		}
 		defer func() {
