@@ -34,8 +34,8 @@ type Agent struct {
 
 	changes chan struct{}
 	asked   chan chan<- struct{} // for a sign of life
-	ready   chan struct{} // closed when all processes of earlier runs were found again
-	dirs    sync.Mutex    // of putDir
+	ready   chan struct{}        // closed when all processes of earlier runs were found again
+	dirs    sync.Mutex           // of putDir
 
 	mu    sync.Mutex
 	ctx   context.Context // of Run; nil before and after

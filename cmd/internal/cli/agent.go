@@ -74,7 +74,7 @@ func (a *app) runAgent(ctx context.Context, listen string) (err error) {
 		return err
 	}
 	h, err := local.OpenAgent(ctx, local.Config{
-		StateDir: a.settings.stateDir, Instance: name, Zeek: a.settings.zeek, ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend,
+		StateDir: a.settings.stateDir, Instance: name, Zeek: a.settings.zeek, User: a.processUser(), ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend,
 		Launcher: launcher(), Version: Version(), Now: now, Log: log,
 	})
 	if err != nil {

@@ -53,7 +53,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 		return err
 	}
 	cfg := local.Config{
-		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek,
+		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek, User: a.processUser(),
 		ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend, Git: a.gitOptions(), AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
 	}
 	if told != nil {

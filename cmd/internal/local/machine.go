@@ -33,6 +33,8 @@ type Config struct {
 	Instance string
 	// Zeek to run where a cluster names none; empty: that on PATH.
 	Zeek string
+	// User is whom processes become of clusters that name nobody; empty: who zeekrec is.
+	User string
 	// ArchiveDir is where logs are archived of clusters that name no folder; empty: in the state folder.
 	ArchiveDir string
 	// Backend is what keeps processes together, one of Backends; empty: BackendAuto.
