@@ -34,8 +34,9 @@ type Agent struct {
 	host    atomic.Pointer[observed.Host]
 
 	changes chan struct{}
-	ready   chan struct{} // closed when all processes of earlier runs were found again
-	dirs    sync.Mutex    // of putDir
+	asked   chan chan<- struct{} // for a sign of life
+	ready   chan struct{}        // closed when all processes of earlier runs were found again
+	dirs    sync.Mutex           // of putDir
 
 	mu    sync.Mutex
 	ctx   context.Context // of Run; nil before and after
@@ -55,7 +56,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Log,
 		zeeks:  &zeeks{fallback: cfg.DefaultZeek, ask: cfg.AskZeek, known: map[string]*zeekEntry{}},
-		probes: newProbes(), changes: make(chan struct{}, 1), ready: make(chan struct{}),
+		probes: newProbes(), changes: make(chan struct{}, 1), asked: make(chan chan<- struct{}), ready: make(chan struct{}),
 		units: map[string]*unit{}, write: writeJSON,
 	}
 	numbers := a.eventsFile()
@@ -122,6 +123,22 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // Ready is closed when the processes of earlier runs were found again: from then on Report speaks of all.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// Alive returns nil when the main loop has answered, which begins when Ready is closed. It waits for that until ctx ends.
+func (a *Agent) Alive(ctx context.Context) error {
+	answer := make(chan struct{}, 1)
+	select {
+	case a.asked <- answer:
+	case <-ctx.Done():
+		return fmt.Errorf("cannot reach the agent's main loop: %w", context.Cause(ctx))
+	}
+	select {
+	case <-answer:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot hear from the agent's main loop: %w", context.Cause(ctx))
+	}
+}
 
 // Changes has a value whenever something in the report has changed; several changes may be one value.
 func (a *Agent) Changes() <-chan struct{} { return a.changes }
@@ -231,6 +248,8 @@ func (a *Agent) everyTick(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case answer := <-a.asked:
+			answer <- struct{}{}
 		case <-tick.C:
 			a.look()
 			for _, u := range a.allUnits() {

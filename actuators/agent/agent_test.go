@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -480,5 +481,24 @@ func TestChangesAreAnnounced(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Fatal("the last change was not announced")
 		}
+	}
+}
+
+// The sign of life is the main loop's own: it stays away when the loop hangs.
+func TestAliveIsTheMainLoops(t *testing.T) {
+	w := newWorld(t)
+	if err := w.Agent.Alive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.Agent.mu.Lock() // what the loop needs at its next tick
+	w.eventually("a loop that hangs gives no sign of life", func() bool {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("in vain"))
+		defer cancel()
+		err := w.Agent.Alive(ctx)
+		return err != nil && err.Error() == "cannot reach the agent's main loop: in vain"
+	})
+	w.Agent.mu.Unlock()
+	if err := w.Agent.Alive(t.Context()); err != nil {
+		t.Errorf("the loop goes on, and yet: %v", err)
 	}
 }

@@ -225,7 +225,7 @@ func (u *unit) putArchiverSettings() error {
 	if _, err := os.Stat(root); errors.Is(err, os.ErrNotExist) {
 		err := os.MkdirAll(root, 0o755)
 		if err == nil {
-			err = handOver(root, r.Archiver.User)
+			err = handOver(root, u.agent.userOf(r))
 		}
 		if err != nil {
 			u.log.Warn("cannot make the folder to archive into; the archiver tries it, too", "folder", root, "error", err)

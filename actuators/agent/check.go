@@ -70,7 +70,7 @@ func (a *Agent) Check(ctx context.Context, rs []desired.Resource) ([]observed.Pr
 		for _, at := range r.Listens() {
 			add(r.Key(), false, checkPort(ctx, at, held))
 		}
-		become, err := process.LookupUser(userOf(r))
+		become, err := process.LookupUser(a.userOf(r))
 		add(r.Key(), false, err)
 		if err := passable(a.clusterDir(r.Cluster), become); err != nil {
 			add(r.Key(), false, err)

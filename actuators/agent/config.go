@@ -24,6 +24,9 @@ type Config struct {
 	Instance string
 	// DefaultZeek is the program to run where a cluster names none; empty: zeek on PATH.
 	DefaultZeek string
+	// DefaultUser is whom processes become of a cluster that names nobody; empty: they stay who the agent is. A change counts for what is
+	// started after it, and restarts nothing.
+	DefaultUser string
 	// Launcher is the command that ends in process.ExecNode.
 	Launcher []string
 	// Self is the program that runs brokers and archivers; empty: this one.

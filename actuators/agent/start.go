@@ -51,7 +51,7 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	u.agent.scribe.follow(u, u.told.Resource.Role)
 	spec := process.Spec{
 		Argv: cmd.Argv, Env: slices.Concat(cmd.Env, secrets), Dir: cmd.Dir, Stdout: u.dir.stdout(), Stderr: u.dir.stderr(),
-		LockFile: u.dir.lock(), User: cmd.User, CPUs: cmd.CPUs, Nice: cmd.Nice, Umask: nodeUmask,
+		LockFile: u.dir.lock(), User: cmd.User, Capabilities: capabilitiesOf(u.told.Resource.Role), CPUs: cmd.CPUs, Nice: cmd.Nice, Umask: nodeUmask,
 		Limits: process.Limits{OpenFiles: cmd.OpenFiles},
 	}
 	before, next := u.last, u.next(cmd, zeek, healing)
@@ -139,6 +139,14 @@ func (u *unit) begun(ctx context.Context) {
 	u.refreshOutdated()
 }
 
+// capabilitiesOf a role are those that its process keeps when it is not root's: what captures has to be allowed to.
+func capabilitiesOf(r desired.Role) []process.Capability {
+	if r != desired.RoleWorker {
+		return nil
+	}
+	return []process.Capability{process.CapNetRaw, process.CapNetAdmin, process.CapSysNice}
+}
+
 // watchOf is the watch over the interface of a process; one of nothing where it has none.
 func watchOf(r *runningRecord) watch {
 	if r.Resource.Node == nil {
@@ -211,7 +219,7 @@ func (a *Agent) program(ctx context.Context, r *desired.Resource) (desired.ZeekF
 func (u *unit) place(facts desired.ZeekFacts) launch.Place { return u.agent.place(u.dir, facts) }
 
 func (a *Agent) place(f folder, facts desired.ZeekFacts) launch.Place {
-	return launch.Place{ClusterDir: f.cluster(), NodeDir: string(f), Zeek: facts, Self: a.cfg.Self}
+	return launch.Place{ClusterDir: f.cluster(), NodeDir: string(f), Zeek: facts, Self: a.cfg.Self, User: a.cfg.DefaultUser}
 }
 
 // putGenerated puts the generated files of a launch where it expects them.

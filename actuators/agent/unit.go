@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -398,7 +399,12 @@ func limitsOf(r *desired.Resource) (cpus []int, nice int, openFiles uint64) {
 }
 
 // userOf is whom the process of a resource that is known becomes.
-func userOf(r *desired.Resource) string {
+func (a *Agent) userOf(r *desired.Resource) string {
+	return cmp.Or(userNamed(r), a.cfg.DefaultUser)
+}
+
+// userNamed by the cluster; empty: it names nobody.
+func userNamed(r *desired.Resource) string {
 	switch {
 	case r.Broker != nil:
 		return r.Broker.User

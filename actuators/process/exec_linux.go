@@ -101,6 +101,12 @@ func (o *order) settle() (warnings []string, err error) {
 			warnings = append(warnings, fmt.Sprintf("cannot set nice %d: %v", o.Nice, err))
 		}
 	}
+	if o.Become != nil {
+		granted, warning := permitted(o.Capabilities)
+		if o.Capabilities = granted; warning != "" {
+			warnings = append(warnings, warning)
+		}
+	}
 	if len(o.CPUs) > 0 {
 		if err := unix.SchedSetaffinity(0, cpuSet(o.CPUs)); err != nil {
 			warnings = append(warnings, fmt.Sprintf("cannot run on CPUs %v: %v", o.CPUs, err))
@@ -122,6 +128,11 @@ func (o *order) become(lock int) error {
 	if o.Become == nil {
 		return nil
 	}
+	if len(o.Capabilities) > 0 {
+		if err := keepCapabilities(); err != nil {
+			return err
+		}
+	}
 	groups := make([]int, len(o.Become.Groups))
 	for i, g := range o.Become.Groups {
 		groups[i] = int(g)
@@ -135,7 +146,10 @@ func (o *order) become(lock int) error {
 	if err := syscall.Setuid(int(o.Become.Uid)); err != nil {
 		return fmt.Errorf("cannot set user %d: %w", o.Become.Uid, err)
 	}
-	return nil
+	if len(o.Capabilities) == 0 {
+		return nil
+	}
+	return handOn(o.Capabilities)
 }
 
 // closeOnExecFrom marks all descriptors from first on, also those that zeekrec itself was given by

@@ -489,13 +489,43 @@ func TestSwitchUser(t *testing.T) {
 	}
 	// The test binary lies in a folder of root's alone: a copy of sleep does.
 	s.Argv = []string{"/bin/sleep", "60"}
+	s.Capabilities = []Capability{CapNetRaw, CapSysNice}
 	h := start(t, s)
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.Identity().PID))
 	if err != nil || !strings.Contains(string(b), "Uid:\t65534\t65534\t65534\t65534") {
 		t.Errorf("status %s, %v", b, err)
 	}
+	// Bits 13 and 23, and no others.
+	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
+		if !strings.Contains(string(b), set+":\t0000000000802000\n") {
+			t.Errorf("%s is not what was handed on: %s", set, b)
+		}
+	}
 	if held, _ := LockHeld(s.LockFile); !held {
 		t.Error("the lock is not held")
+	}
+}
+
+func TestSwitchUserWithoutCapabilities(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("root is needed to become somebody else")
+	}
+	s := spec(t)
+	s.User, s.Argv = "nobody", []string{"/bin/sleep", "60"}
+	h := start(t, s)
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.Identity().PID))
+	if err != nil || !strings.Contains(string(b), "CapEff:\t0000000000000000\n") || !strings.Contains(string(b), "CapAmb:\t0000000000000000\n") {
+		t.Errorf("status %s, %v", b, err)
+	}
+}
+
+func TestCapabilitiesThatAreNotThere(t *testing.T) {
+	granted, warning := permitted([]Capability{CapNetRaw, 63, 62})
+	if os.Geteuid() == 0 && !slices.Equal(granted, []Capability{CapNetRaw}) {
+		t.Errorf("granted %v", granted)
+	}
+	if want := "capability 62, capability 63: zeekrec itself does not have it"; !strings.HasPrefix(warning, "cannot hand on ") || !strings.HasSuffix(warning, want) {
+		t.Errorf("the warning is %q", warning)
 	}
 }
 

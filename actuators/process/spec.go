@@ -28,6 +28,8 @@ type Spec struct {
 	LockFile string `json:"lock_file"`
 	// User to become; empty: the one that zeekrec runs as.
 	User string `json:"-"`
+	// Capabilities that it keeps when it becomes User, as far as zeekrec has them; who stays zeekrec's user has what that one has.
+	Capabilities []Capability `json:"capabilities,omitempty"`
 	// CPUs to run on; empty: all.
 	CPUs   []int  `json:"cpus,omitempty"`
 	Nice   int    `json:"nice,omitempty"`

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -44,7 +45,7 @@ func renderArchiver(r *desired.Resource, p Place) (Launch, error) {
 		QueueDir:   QueueDir(p.ClusterDir),
 		StatusFile: statusFile(p),
 		Files:      map[string]string{},
-		User:       s.User, CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles,
+		User:       cmp.Or(s.User, p.User), CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles,
 	}
 	l.Argv = []string{p.Self, "archive", "--admin", f.Admin, "--settings", f.Settings, "-U", l.StatusFile}
 	if s.MetricsPort != 0 {

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -52,7 +53,7 @@ func renderBroker(r *desired.Resource, p Place) (Launch, error) {
 		Dir:        filepath.Join(p.NodeDir, "work"),
 		StatusFile: statusFile(p),
 		Files:      map[string]string{},
-		User:       s.User, CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles,
+		User:       cmp.Or(s.User, p.User), CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles,
 	}
 	l.Argv = []string{
 		p.Self, "broker", "--xpub", s.XPub, "--xsub", s.XSub, "--state", f.Subscriptions, "--admin", f.Admin,

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -20,6 +21,8 @@ type Place struct {
 	Zeek desired.ZeekFacts
 	// Self is the absolute path of zeekrec, for what is a process of zeekrec's own.
 	Self string
+	// User is whom a process becomes of a cluster that names nobody; empty: nobody else than zeekrec is.
+	User string
 }
 
 // Launch is all that starting a resource takes.
@@ -79,7 +82,7 @@ func Render(r *desired.Resource, p Place) (Launch, error) {
 		Dir:        filepath.Join(p.NodeDir, "work"),
 		QueueDir:   QueueDir(p.ClusterDir),
 		StatusFile: statusFile(p),
-		User:       s.User, CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles, Zeek: p.Zeek,
+		User:       cmp.Or(s.User, p.User), CPUs: s.CPUs, Nice: s.Nice, OpenFiles: s.OpenFiles, Zeek: p.Zeek,
 	}
 	l.Files = map[string]string{
 		LayoutScript:        layoutScript(s.Layout),

@@ -59,6 +59,10 @@ say who may; then nothing is joined.`,
 
 func (a *app) runAgent(ctx context.Context, listen string) (err error) {
 	log := a.logger()
+	service, err := openService(ctx, log)
+	if err != nil {
+		return err
+	}
 	server, name := a.settings.fleet.server(), a.settings.name
 	if server.URL == "" {
 		if name, err = fleet.Name(a.settings.stateDir); err != nil {
@@ -70,7 +74,7 @@ func (a *app) runAgent(ctx context.Context, listen string) (err error) {
 		return err
 	}
 	h, err := local.OpenAgent(ctx, local.Config{
-		StateDir: a.settings.stateDir, Instance: name, Zeek: a.settings.zeek, ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend, Output: a.settings.output,
+		StateDir: a.settings.stateDir, Instance: name, Zeek: a.settings.zeek, User: a.processUser(), ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend, Output: a.settings.output,
 		Launcher: launcher(), Version: Version(), Now: now, Log: log,
 	})
 	if err != nil {
@@ -93,7 +97,8 @@ func (a *app) runAgent(ctx context.Context, listen string) (err error) {
 		return nil
 	}, func(error) { failed() })
 	// Whoever brings orders ends before the agent that takes them.
-	for _, part := range []func(context.Context) error{s.Run, h.Agent.Run} {
+	watch := func(ctx context.Context) error { return attend(ctx, service, agentPulse(h.Agent)) }
+	for _, part := range []func(context.Context) error{s.Run, h.Agent.Run, watch} {
 		within, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		ended := make(chan struct{})
 		g.Add(func() error {

@@ -91,7 +91,11 @@ func (a *app) runController(ctx context.Context, source string, confirm bool) er
 		return a.runRival(ctx, source, confirm)
 	}
 	log, signals := a.logger(), ctx
-	return a.host(ctx, hosted{source: source, confirm: confirm, log: log, listens: true, fleet: true}, func(ctx context.Context, _ *local.Machine) error {
+	service, err := openService(ctx, log)
+	if err != nil {
+		return err
+	}
+	return a.host(ctx, hosted{source: source, confirm: confirm, log: log, listens: true, fleet: true, service: service}, func(ctx context.Context, _ *local.Machine) error {
 		log.Info("Running", "source", source, "state", a.settings.stateDir, "socket", api.SocketPath(a.settings.stateDir), "version", Version())
 		<-ctx.Done()
 		if signals.Err() == nil {

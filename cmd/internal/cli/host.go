@@ -13,6 +13,7 @@ import (
 	"github.com/zeekrec/zeekrec/cmd/internal/fleet"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
 	"github.com/zeekrec/zeekrec/cmd/internal/mgmt"
+	"github.com/zeekrec/zeekrec/cmd/internal/sdnotify"
 )
 
 // hosted is what host runs.
@@ -21,6 +22,8 @@ type hosted struct {
 	confirm bool // that the state folder may belong to another source than before
 	anyZeek bool // nothing is to be started: do without a Zeek
 	listens bool // for zeek-client and people on other machines, where that is set
+	// service is told how it goes; nil: nobody is.
+	service *sdnotify.Service
 	fleet   bool // the agents are on other hosts, and dial in here
 	// lead is this controller's, where several meet agents elsewhere.
 	lead *fleet.Lead
@@ -39,7 +42,7 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 		return err
 	}
 	cfg := local.Config{
-		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek,
+		StateDir: a.settings.stateDir, Source: h.source, Instance: a.settings.name, Zeek: a.settings.zeek, User: a.processUser(),
 		ArchiveDir: a.settings.archiveDir, Backend: a.settings.backend, Output: a.settings.output, Git: a.gitOptions(), AnyZeek: h.anyZeek, Confirm: h.confirm, By: a.userName(), Launcher: launcher(), Version: Version(), Log: h.log,
 	}
 	if told != nil {
@@ -125,6 +128,9 @@ func (a *app) host(ctx context.Context, h hosted, body func(context.Context, *lo
 	add(rest, 5*time.Second, func(ctx context.Context) error { return remote.tokens.Run(ctx, h.log.With("part", "api")) })
 	// Source, engine, agent.
 	add(rest, 30*time.Second, m.Run)
+	if h.service != nil {
+		add(rest, 5*time.Second, func(ctx context.Context) error { return attend(ctx, h.service, machinePulse(m)) })
+	}
 	// Whoever is to hear of the last of it.
 	if told != nil {
 		add(rest, 5*time.Second, told.Run)

@@ -13,12 +13,17 @@ import (
 	"github.com/zeekrec/zeekrec/cmd/internal/fleet"
 	"github.com/zeekrec/zeekrec/cmd/internal/ha"
 	"github.com/zeekrec/zeekrec/cmd/internal/local"
+	"github.com/zeekrec/zeekrec/cmd/internal/sdnotify"
 	"github.com/zeekrec/zeekrec/reconciler/engine/journal"
 )
 
 // runRival is a controller beside others, which share a NATS cluster: it leads when no other does, and else stands by.
 func (a *app) runRival(ctx context.Context, source string, confirm bool) error {
 	log := a.logger()
+	service, err := openService(ctx, log)
+	if err != nil {
+		return err
+	}
 	s := a.settings.fleet
 	if err := os.MkdirAll(a.settings.stateDir, 0o711); err != nil {
 		return fmt.Errorf("cannot make the state folder: %w", err)
@@ -36,7 +41,7 @@ func (a *app) runRival(ctx context.Context, source string, confirm bool) error {
 	}
 	defer r.Close()
 	for ctx.Err() == nil {
-		lead, err := a.standBy(ctx, r, log)
+		lead, err := a.standBy(ctx, r, service, log)
 		if ctx.Err() != nil {
 			break
 		}
@@ -47,7 +52,7 @@ func (a *app) runRival(ctx context.Context, source string, confirm bool) error {
 			log.Warn("This controller cannot lead; that is tried again", "error", err)
 			continue
 		}
-		err = a.lead(ctx, lead, hosted{source: source, confirm: confirm, log: log, listens: true, lead: lead})
+		err = a.lead(ctx, lead, hosted{source: source, confirm: confirm, log: log, listens: true, lead: lead, service: service})
 		lost := lead.Err() != nil
 		lead.Resign(ctx)
 		if !lost && ctx.Err() == nil && !passing(err) {
@@ -67,7 +72,7 @@ func passing(err error) bool {
 }
 
 // standBy waits until this controller leads. Whoever asks it meanwhile is told who does.
-func (a *app) standBy(ctx context.Context, r *fleet.Rival, log *slog.Logger) (*fleet.Lead, error) {
+func (a *app) standBy(ctx context.Context, r *fleet.Rival, service *sdnotify.Service, log *slog.Logger) (*fleet.Lead, error) {
 	l, err := api.Listen(api.SocketPath(a.settings.stateDir))
 	if err != nil {
 		return nil, err
@@ -87,6 +92,9 @@ func (a *app) standBy(ctx context.Context, r *fleet.Rival, log *slog.Logger) (*f
 		}, log)
 	}()
 	log.Info("Standing by", "name", a.settings.controller)
+	go service.Run(ctx, func(context.Context) (string, error) {
+		return "stands by; zeekrec status says which controller leads", nil
+	})
 	lead, err := r.Lead(ctx)
 	cancel()
 	if serr := <-served; err == nil && serr != nil {

@@ -57,7 +57,11 @@ Nodes outlive it: when it ends they go on, and the next run finds them again. Wi
 
 func (a *app) run(ctx context.Context, source string, confirm, stopOnExit bool) error {
 	log, signals, last := a.logger(), ctx, ""
-	err := a.host(ctx, hosted{source: source, confirm: confirm, log: log, listens: true}, func(ctx context.Context, m *local.Machine) error {
+	service, err := openService(ctx, log)
+	if err != nil {
+		return err
+	}
+	err = a.host(ctx, hosted{source: source, confirm: confirm, log: log, listens: true, service: service}, func(ctx context.Context, m *local.Machine) error {
 		log.Info("Running", "source", source, "state", a.settings.stateDir, "socket", api.SocketPath(a.settings.stateDir), "version", Version())
 		go sayZeek(ctx, m, log)
 		<-ctx.Done()

@@ -23,6 +23,7 @@ type settings struct {
 	source     string // where a command is given none
 	name       string
 	zeek       string
+	user       string // whom processes become
 	archiveDir string
 	color      string
 	server     string // the zeekrec on another machine that is asked; empty: the one here
@@ -53,7 +54,7 @@ const (
 // settable are the names of flags that may also be set by ZEEKREC_NAME and in the settings file. A flag
 // that confirms or forces something is none of them.
 func settable() []string {
-	return append(gitSettable(), "hooks", "state-dir", "server", "token-file", "serve", "source", "name", "zeek", "archive-dir", "process-backend", "node-output", "color", "log-format", "log-level",
+	return append(gitSettable(), "hooks", "state-dir", "server", "token-file", "serve", "source", "name", "zeek", "user", "archive-dir", "process-backend", "node-output", "color", "log-format", "log-level",
 		"listen", "tls-names", "tls-cert", "tls-key", "tls-ca", "nats", "nats-creds", "nats-replicas", "controller-name",
 		"api-listen", "api-cluster", "api-cert", "api-key", "api-client-ca", "api-require-tls", "api-insecure")
 }
@@ -75,6 +76,7 @@ func (a *app) nameFlag(f *pflag.FlagSet) {
 
 func (a *app) zeekFlag(f *pflag.FlagSet) {
 	f.StringVar(&a.settings.zeek, "zeek", "", "the `PATH` of the Zeek to run where a cluster names none (default: zeek on PATH)")
+	f.StringVar(&a.settings.user, "user", "", "the `USER` that processes become where a cluster names none, if this is root (default: nobody else)")
 	f.StringVar(&a.settings.archiveDir, "archive-dir", a.defaultArchiveDir(), "the `DIR` to archive logs into where a cluster names none; empty: archive in the state folder")
 }
 
@@ -97,6 +99,14 @@ func (a *app) defaultStateDir() string {
 		return filepath.Join(a.env["XDG_STATE_HOME"], "zeekrec")
 	}
 	return filepath.Join(a.env["HOME"], ".local", "state", "zeekrec")
+}
+
+// processUser is whom processes become by default. Who is not root cannot become anybody, and the settings file is for all.
+func (a *app) processUser() string {
+	if os.Geteuid() != 0 {
+		return ""
+	}
+	return a.settings.user
 }
 
 // defaultArchiveDir is where a package of Zeek would have them; who is not root can write in the state folder alone.

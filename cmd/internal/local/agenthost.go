@@ -70,7 +70,7 @@ func openAgent(ctx context.Context, cfg Config, zeek string, ks agent.Keys) (*Ag
 	}
 	a, err := agent.New(agent.Config{
 		Groups: groups, Ungrouped: ungrouped, Journal: to, JournalOnly: only,
-		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, Launcher: cfg.Launcher,
+		StateDir: cfg.StateDir, Instance: cfg.Instance, DefaultZeek: zeek, DefaultUser: cfg.User, Launcher: cfg.Launcher,
 		Version: cfg.Version, Log: cfg.Log.With("part", "agent"), Keys: ks, Brokers: reachBroker, Archivers: reachArchiver, ArchiveDir: cfg.ArchiveDir, Now: cfg.Now,
 	})
 	if err != nil {

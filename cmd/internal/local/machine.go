@@ -33,6 +33,8 @@ type Config struct {
 	Instance string
 	// Zeek to run where a cluster names none; empty: that on PATH.
 	Zeek string
+	// User is whom processes become of clusters that name nobody; empty: who zeekrec is.
+	User string
 	// ArchiveDir is where logs are archived of clusters that name no folder; empty: in the state folder.
 	ArchiveDir string
 	// Backend is what keeps processes together, one of Backends; empty: BackendAuto.
@@ -147,6 +149,7 @@ type Machine struct {
 	Zeek string
 
 	agents func(ctx context.Context) error // the agent, or what reaches those of other hosts
+	alive  func(ctx context.Context) error // the agent; nil: it is elsewhere
 	lock   *os.File                        // of the agent
 	source follower
 	seen   chan engine.Observation
@@ -214,7 +217,7 @@ func Open(ctx context.Context, cfg Config) (_ *Machine, err error) {
 			}
 		}()
 		agents, m.agents, m.lock = &localAgents{agent: a.Agent, instance: cfg.Instance}, a.Agent.Run, a.lock
-		m.Nodes = a.Nodes
+		m.Nodes, m.alive = a.Nodes, a.Agent.Alive
 	}
 	var taken atomic.Value // the commit that counts, a string
 	taken.Store("")
@@ -318,6 +321,18 @@ func (m *Machine) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// Alive returns the status when the main loops have answered, the engine's and the agent's where that is in this process.
+func (m *Machine) Alive(ctx context.Context) (*engine.Status, error) {
+	s, err := m.Engine.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot hear from the controller's main loop: %w", err)
+	}
+	if m.alive != nil {
+		err = m.alive(ctx)
+	}
+	return s, err
 }
 
 // observe hands updates of the source to the engine.
