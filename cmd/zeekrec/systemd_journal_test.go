@@ -21,13 +21,13 @@ func TestSystemdJournal(t *testing.T) {
 	r := newUnitRig(t, "")
 	r.save(unitCluster(""))
 	r.Run(t, "systemctl", "enable", "--now", "zeekrec")
-	c := r.settled("")
+	r.settled("")
 	r.Run(t, "systemctl", "restart", "zeekrec")
-	c = r.settled("")
+	c := r.settled("")
 	r.Run(t, "systemctl", "kill", "-s", "KILL", "--kill-who=main", "zeekrec")
 	r.Run(t, "kill", "-9", strconv.Itoa(pids(c)["worker-1"])) // while nobody looks, or nearly
 	r.Eventually(t, "it is another process", func() bool { return r.Property(t, "zeekrec", "NRestarts") == "1" })
-	c = r.settled("")
+	r.settled("")
 	r.zeekrec("restart", "dmz/worker-2")
 	c = r.settled("")
 
