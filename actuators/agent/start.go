@@ -80,6 +80,14 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	return nil
 }
 
+// capabilitiesOf a role are those that its process keeps when it is not root's: what captures has to be allowed to.
+func capabilitiesOf(r desired.Role) []process.Capability {
+	if r != desired.RoleWorker {
+		return nil
+	}
+	return []process.Capability{process.CapNetRaw, process.CapNetAdmin, process.CapSysNice}
+}
+
 // runChild starts the process itself.
 func (u *unit) runChild(ctx context.Context, spec process.Spec, next *runningRecord, healing bool) error {
 	p, err := process.Prepare(ctx, u.agent.cfg.Launcher, spec)
@@ -137,14 +145,6 @@ func (u *unit) begun(ctx context.Context) {
 	u.openArchiver(ctx)
 	u.answers.Store(u.hasAnswers())
 	u.refreshOutdated()
-}
-
-// capabilitiesOf a role are those that its process keeps when it is not root's: what captures has to be allowed to.
-func capabilitiesOf(r desired.Role) []process.Capability {
-	if r != desired.RoleWorker {
-		return nil
-	}
-	return []process.Capability{process.CapNetRaw, process.CapNetAdmin, process.CapSysNice}
 }
 
 // watchOf is the watch over the interface of a process; one of nothing where it has none.
