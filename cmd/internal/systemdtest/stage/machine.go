@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"syscall"
 
@@ -28,6 +30,9 @@ var masked = []string{
 
 // machine keeps the files of one from its first boot to its last. dir is an empty folder of the host's.
 func machine(dir string, shares []string) error {
+	// A signal is for who started the test. It ends that one, and so this one's input; then there is something to clear away.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	runtime.LockOSThread() // the machine ends with this thread: see Pdeathsig
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("cannot keep mounts to itself: %w", err)
 	}
@@ -80,6 +85,7 @@ func boot(root string, shares []string, groups *groups, lines <-chan string) err
 	pid1.Stdout, pid1.Stderr = os.Stderr, os.Stderr
 	pid1.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", groupsEnv + "=" + groups.name}
 	pid1.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig:  unix.SIGKILL,
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET,
 	}
 	if err := pid1.Start(); err != nil {
