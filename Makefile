@@ -10,7 +10,7 @@ PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/... ./testdata/arch
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 DEMO_STATE ?= $(CURDIR)/$(BIN)/demo-state
 
-.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive bench-fleet lint e2e e2e-git test-hosts acceptance table arrows clean
+.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive bench-fleet lint e2e e2e-git test-hosts test-systemd acceptance table arrows clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ e2e: build standin ## the long proof, but for the table and several hosts: with 
 
 test-hosts: ## the long proof over several hosts, as network namespaces (root, ip): partitions, loss, delay, wrong clocks, a hundred kills
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 100m -v -run 'TestHosts|TestE2EHosts|TestE2ERivals' ./cmd/zeekrec
+
+test-systemd: ## the long proof with the real systemd as PID 1 in namespaces (root, systemd, dbus): scopes, limits, shutdown
+	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 30m -v -run 'TestSystemd|TestMachine' ./cmd/zeekrec ./cmd/internal/systemdtest
 
 table: ## try every row of the table of minimal restarts with Zeek, and write desired/MINIMAL.md
 	ZEEKREC_E2E=1 $(GO) test -count=1 -timeout 40m -v -run 'TestE2ETable' ./cmd/zeekrec -update-table

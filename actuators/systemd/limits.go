@@ -64,22 +64,25 @@ func fromBus(props map[string]any) (l desired.GroupLimits) {
 	return l
 }
 
-// ownDropIns is where systemd itself keeps what was set with SetUnitProperties for this boot.
-const ownDropIns = "/run/systemd/system.control/"
+// isRuntime reports whether systemd itself has written a drop-in, for a limit that was set while the unit was there: by
+// zeekrec, or by somebody with systemctl set-property, which cannot be told from the file.
+func isRuntime(path string) bool {
+	return strings.HasPrefix(path, "/run/systemd/transient/") || strings.HasPrefix(path, "/run/systemd/system.control/")
+}
 
-// overruled reads which limits an administrator's drop-ins set, the last file winning.
+// overruled reads which limits an administrator's drop-ins set, of all drop-ins of a unit in systemd's order: the last counts.
 func overruled(paths []string) map[string]string {
 	out := map[string]string{}
 	for _, path := range paths {
-		if strings.HasPrefix(path, ownDropIns) {
-			continue
-		}
 		b, err := os.ReadFile(path)
 		if err != nil {
 			continue // it is gone; the next daemon-reload forgets it
 		}
 		for _, f := range settingsOf(string(b)) {
 			out[f] = path
+			if isRuntime(path) {
+				delete(out, f)
+			}
 		}
 	}
 	return out

@@ -110,10 +110,14 @@ func (m *Manager) call(ctx context.Context, f func(context.Context, *sd.Conn) er
 }
 
 func because(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	switch why := context.Cause(ctx); {
+	case ctx.Err() == nil || errors.Is(err, why):
+		return err
+	case errors.Is(err, ctx.Err()):
+		return why
+	default:
+		return fmt.Errorf("%w, lastly: %w", why, err)
 	}
-	return err
 }
 
 func (m *Manager) connection(ctx context.Context) (*sd.Conn, error) {

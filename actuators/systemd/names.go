@@ -27,24 +27,6 @@ func stem(n group.Name) string {
 	return "zeek-" + unit.UnitNameEscape(n.Cluster) + "-" + unit.UnitNameEscape(string(n.Role))
 }
 
-// roles in the order in which their processes stop: who sends before who takes.
-func roles() []desired.Role {
-	return []desired.Role{desired.RoleWorker, desired.RoleProxy, desired.RoleManager, desired.RoleLogger, desired.RoleBroker, desired.RoleArchiver}
-}
-
-// startsAfter are the units of a cluster that a role's unit is ordered after. systemd stops units in the reverse of this
-// order, which is what it is for: workers first, loggers after all that send to them.
-func startsAfter(n group.Name, name func(group.Name) string) (out []string) {
-	later := false
-	for _, r := range roles() {
-		if later {
-			out = append(out, name(group.Name{Cluster: n.Cluster, Role: r}))
-		}
-		later = later || r == n.Role
-	}
-	return out
-}
-
 // describe a group, as systemctl shows it.
 func describe(n group.Name) string {
 	role := string(n.Role)

@@ -46,8 +46,8 @@ func (s *Scopes) Join(ctx context.Context, n group.Name, l desired.GroupLimits, 
 			}
 			// A failed one is in the way until it is forgotten.
 			_ = c.ResetFailedUnitContext(ctx, name)
-			if why := pause(ctx); why != nil {
-				return fmt.Errorf("%w, lastly: %w", why, err)
+			if pause(ctx) != nil {
+				return err
 			}
 		}
 	})
@@ -61,7 +61,9 @@ func (s *Scopes) Join(ctx context.Context, n group.Name, l desired.GroupLimits, 
 func (s *Scopes) start(ctx context.Context, c *sd.Conn, n group.Name, l desired.GroupLimits, pids []uint32) error {
 	props := []sd.Property{
 		sd.PropSlice(topSlice), sd.PropDescription(describe(n)), sd.PropPids(pids...),
-		sd.PropAfter(startsAfter(n, ScopeName)...),
+		// Others can be put into it only where it is delegated. It has no order among its like: a scope that is named by
+		// another one is not forgotten when its last process ends, and then there could be no new one.
+		{Name: "Delegate", Value: dbus.MakeVariant(true)},
 		// One that has failed is forgotten as well, for its name is needed again.
 		{Name: "CollectMode", Value: dbus.MakeVariant("inactive-or-failed")},
 		{Name: "TimeoutStopUSec", Value: dbus.MakeVariant(uint64(stopWithin / time.Microsecond))},

@@ -19,6 +19,7 @@ type faults struct {
 	crash     *time.Duration // after RUNNING; 0: at once, before it
 	exit      *time.Duration
 	exitCode  int
+	eats      int      // MB of memory, after RUNNING
 	logRate   float64  // lines of conn.log a second
 	drops     *float64 // share of the packets; nil: there are none
 }
@@ -27,6 +28,7 @@ type faults struct {
 var faultVariables = []struct{ name, help string }{
 	{"ZEEK_STANDIN_CRASH", "now, or seconds after RUNNING: die of SIGSEGV"},
 	{"ZEEK_STANDIN_EXIT", "CODE or CODE@SECONDS after RUNNING: end with that status"},
+	{"ZEEK_STANDIN_EATS", "MB of memory to use up, a second after RUNNING"},
 	{"ZEEK_STANDIN_HANG", "start: never reach RUNNING; stop: ignore TERM and INT"},
 	{"ZEEK_STANDIN_SLOW", "duration: the time a start takes (50ms)"},
 	{"ZEEK_STANDIN_SLOW_STOP", "duration: the time between TERM and the end (0)"},
@@ -66,6 +68,11 @@ func readFaults(getenv func(string) string) (faults, error) {
 	if v := getenv("ZEEK_STANDIN_LOG_RATE"); v != "" {
 		if f.logRate, err = strconv.ParseFloat(v, 64); err != nil || f.logRate < 0 || f.logRate > 1e6 {
 			return invalid("ZEEK_STANDIN_LOG_RATE", v)
+		}
+	}
+	if v := getenv("ZEEK_STANDIN_EATS"); v != "" {
+		if f.eats, err = strconv.Atoi(v); err != nil || f.eats < 0 {
+			return invalid("ZEEK_STANDIN_EATS", v)
 		}
 	}
 	switch v := getenv("ZEEK_STANDIN_HANG"); v {
@@ -137,4 +144,13 @@ func timer(d *time.Duration) <-chan time.Time {
 		return nil
 	}
 	return time.After(*d)
+}
+
+// eat uses up memory: it is there only once it has been written to.
+func eat(mb int) []byte {
+	b := make([]byte, mb<<20)
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+	return b
 }

@@ -21,6 +21,7 @@ type node struct {
 	reporter reporter
 	program  *script.Program
 	faults   faults
+	eaten    []byte // memory that a fault uses up
 	status   statusFile
 	getenv   func(string) string
 
@@ -89,6 +90,10 @@ func (n *node) open(ctx context.Context) error {
 
 func (n *node) loop(signals <-chan os.Signal) error {
 	crashAt, exitAt := timer(n.faults.crash), timer(n.faults.exit)
+	var eatAt <-chan time.Time
+	if n.faults.eats > 0 {
+		eatAt = time.After(time.Second)
+	}
 	n.loggedFrom = time.Now()
 	if err := n.logJoins(n.loggedFrom); err != nil {
 		return err
@@ -124,6 +129,10 @@ func (n *node) loop(signals <-chan os.Signal) error {
 		case <-crashAt:
 			if n.faults.apply() {
 				crash()
+			}
+		case <-eatAt:
+			if n.faults.apply() {
+				n.eaten = eat(n.faults.eats)
 			}
 		case <-exitAt:
 			if n.faults.apply() {
