@@ -10,7 +10,7 @@ PACKAGES := ./... ./testdata/zeek/... ./testdata/brokerbench/... ./testdata/arch
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 DEMO_STATE ?= $(CURDIR)/$(BIN)/demo-state
 
-.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive bench-fleet lint e2e e2e-git test-hosts test-systemd acceptance table arrows clean
+.PHONY: help build standin demo test race fuzz bench bench-broker bench-archive bench-fleet lint e2e e2e-git test-hosts test-systemd acceptance table arrows package clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ lint: ## golangci-lint, gofmt and go vet
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
 	$(GO) vet $(PACKAGES)
 	$(GO) run $(GOLANGCI) run
+
+package: ## bin/packages: a deb and an rpm with units, settings, man pages and completions; GOARCH=arm64 for another machine
+	GO='$(GO)' packaging/build $(BIN)/packages '$(VERSION)'
 
 clean: ## remove what was built
 	rm -rf $(BIN)

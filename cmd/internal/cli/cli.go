@@ -103,7 +103,7 @@ anything because a file could not be read.`,
 	add("client", a.deployConfigCommand(), a.stageConfigCommand(), a.deployCommand(), a.getConfigCommand(), a.getNodesCommand(), a.getInstancesCommand(),
 		a.monitorCommand(), a.showSettingsCommand())
 	add("client", a.importCommand(), a.exportCommand())
-	root.AddCommand(a.versionCommand())
+	root.AddCommand(a.versionCommand(), a.manualCommand())
 	return root
 }
 
