@@ -78,6 +78,7 @@ func (u *unit) lostText() string {
 // findProcess looks for the process of the last start: first by its identity, then, where the record does
 // not tell, by its lock and its mark. It sets u.proc.
 func (u *unit) findProcess(ctx context.Context) bool {
+	u.catchUp()
 	mark := u.mark()
 	for patience := u.now().Add(findPatience); ; {
 		known := u.last != nil && process.Alive(u.last.Process)
@@ -103,9 +104,7 @@ func (u *unit) findProcess(ctx context.Context) bool {
 	}
 	if u.last != nil {
 		u.reapLast(ctx)
-		if _, err := process.FreeLock(ctx, u.dir.lock(), u.agent.cfg.Timings.Leftovers); err != nil {
-			u.log.Warn("cannot end what the last process left behind", "error", err)
-		}
+		u.freeLock(ctx)
 	}
 	return false
 }

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/zeekrec/zeekrec/actuators/process"
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
@@ -24,7 +22,12 @@ import (
 func (u *unit) terminate(ctx context.Context, ready bool) {
 	port := u.collectsAt()
 	if port == 0 || !ready || u.proc == nil {
-		u.signal(unix.SIGTERM)
+		if u.proc == nil {
+			return
+		}
+		if err := u.endProcess(ctx, u.proc); err != nil && !errors.Is(err, process.ErrGone) {
+			u.log.Warn("cannot signal", "signal", "TERM", "error", err)
+		}
 		return
 	}
 	proc, name := u.proc, u.dir.resource()
@@ -40,7 +43,7 @@ func (u *unit) terminate(ctx context.Context, ready bool) {
 		case !errors.Is(err, process.ErrGone):
 			u.log.Warn("log lines may be lost", "error", err)
 		}
-		if err := proc.Signal(unix.SIGTERM); err != nil && !errors.Is(err, process.ErrGone) {
+		if err := u.endProcess(ctx, proc); err != nil && !errors.Is(err, process.ErrGone) {
 			u.log.Warn("cannot signal", "signal", "TERM", "error", err)
 		}
 	})

@@ -38,6 +38,10 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 	if err != nil {
 		return fmt.Errorf("cannot start: %w", err)
 	}
+	if s := u.services(); s != nil && healing && u.returned(ctx, s) {
+		u.begun(ctx)
+		return nil
+	}
 	// The lock does not help where somebody removed its file: nothing runs twice, not even then.
 	if pids, err := process.FindMarked(cmd.StatusFile); err != nil {
 		return err
@@ -45,42 +49,22 @@ func (u *unit) start(ctx context.Context, healing bool) error {
 		u.foreign = pids
 		return fmt.Errorf("cannot start: process %d was started with the same -U %s, and not by this agent", pids[0], cmd.StatusFile)
 	}
-	p, err := process.Prepare(ctx, u.agent.cfg.Launcher, process.Spec{
+	spec := process.Spec{
 		Argv: cmd.Argv, Env: slices.Concat(cmd.Env, secrets), Dir: cmd.Dir, Stdout: u.dir.stdout(), Stderr: u.dir.stderr(),
 		LockFile: u.dir.lock(), User: cmd.User, Capabilities: capabilitiesOf(u.told.Resource.Role), CPUs: cmd.CPUs, Nice: cmd.Nice, Umask: nodeUmask,
 		Limits: process.Limits{OpenFiles: cmd.OpenFiles},
-	})
-	if err != nil {
-		return err
 	}
-	// Before it executes anything, so that all of its memory counts there.
-	u.agent.keeper.join(ctx, u.key, u.member(u.told.Resource.Role, p.Identity().PID))
-	next := u.next(cmd, zeek, healing)
-	next.Process = p.Identity()
-	if err := u.agent.write(u.dir.running(), next); err != nil {
-		if !healing || u.last == nil || u.last.Resource.ID != u.told.Resource.ID {
-			p.Abort()
-			return fmt.Errorf("cannot start: cannot record it: %w", err)
-		}
-		u.unsaved = true
-		u.log.Error("cannot renew running.json; healing goes on", "error", err)
+	before, next := u.last, u.next(cmd, zeek, healing)
+	if s := u.services(); s != nil {
+		err = u.runService(ctx, s, spec, next)
 	} else {
-		u.unsaved = false
+		err = u.runChild(ctx, spec, next, healing)
 	}
-	before := u.last
-	u.last = next
-	u.markOutputs(next)
-	h, err := p.Go(ctx)
 	if err != nil {
 		return err
 	}
-	u.proc, u.warnings = h, slices.Concat(p.Warnings, missing)
-	u.watch = watchOf(next)
-	u.openBroker(ctx)
-	u.openCondition(ctx, true)
-	u.openArchiver(ctx)
-	u.answers.Store(u.hasAnswers())
-	u.refreshOutdated()
+	u.warnings = append(u.warnings, missing...)
+	u.begun(ctx)
 	u.log.Info("started", "pid", next.Process.PID, "incarnation", next.Incarnation, "program", zeek.Path, "version", zeek.Version, "healing", healing)
 	if healing {
 		text := fmt.Sprintf("started again as process %d, incarnation %d", next.Process.PID, next.Incarnation)
@@ -102,6 +86,65 @@ func capabilitiesOf(r desired.Role) []process.Capability {
 		return nil
 	}
 	return []process.Capability{process.CapNetRaw, process.CapNetAdmin, process.CapSysNice}
+}
+
+// runChild starts the process itself.
+func (u *unit) runChild(ctx context.Context, spec process.Spec, next *runningRecord, healing bool) error {
+	p, err := process.Prepare(ctx, u.agent.cfg.Launcher, spec)
+	if err != nil {
+		return err
+	}
+	next.Process = p.Identity()
+	// Before it executes anything, so that all of its memory counts there.
+	u.agent.keeper.join(ctx, u.key, u.member(u.told.Resource.Role, next.Process.PID))
+	if err := u.agent.write(u.dir.running(), next); err != nil {
+		if !healing || u.last == nil || u.last.Resource.ID != u.told.Resource.ID {
+			p.Abort()
+			return fmt.Errorf("cannot start: cannot record it: %w", err)
+		}
+		u.unsaved = true
+		u.log.Error("cannot renew running.json; healing goes on", "error", err)
+	} else {
+		u.unsaved = false
+	}
+	u.last = next
+	u.markOutputs(next)
+	h, err := p.Go(ctx)
+	if err != nil {
+		return err
+	}
+	u.proc, u.warnings = h, slices.Clone(p.Warnings)
+	return nil
+}
+
+// runService lets a service manager start it. The record is first without a process, then with the one that recorded itself.
+func (u *unit) runService(ctx context.Context, s Services, spec process.Spec, next *runningRecord) error {
+	if err := u.agent.write(u.dir.running(), next); err != nil {
+		return fmt.Errorf("cannot start: cannot record it: %w", err)
+	}
+	u.last = next
+	u.markOutputs(next)
+	started, err := u.startService(ctx, s, spec)
+	if err != nil {
+		return err
+	}
+	next.Process = started.Process
+	u.saveLast()
+	if !u.open(started.Process) {
+		return fmt.Errorf("cannot start: process %d ended at once", started.Process.PID)
+	}
+	u.warnings = started.Warnings
+	return nil
+}
+
+// begun: there is a process.
+func (u *unit) begun(ctx context.Context) {
+	u.watch = watchOf(u.last)
+	u.openBroker(ctx)
+	u.openCondition(ctx, true)
+	u.openArchiver(ctx)
+	u.answers.Store(u.hasAnswers())
+	u.refreshOutdated()
 }
 
 // watchOf is the watch over the interface of a process; one of nothing where it has none.

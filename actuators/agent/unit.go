@@ -237,7 +237,7 @@ func (u *unit) isReady() bool {
 
 // over: the process has ended.
 func (u *unit) over(ctx context.Context) {
-	id, exit := u.proc.Identity(), u.proc.Exit()
+	id, exit := u.proc.Identity(), u.exit(ctx)
 	u.proc.Close()
 	u.proc = nil
 	u.closeBroker()
@@ -246,10 +246,7 @@ func (u *unit) over(ctx context.Context) {
 	u.closeArchiver()
 	u.watch, u.warnings, u.unwritten = watch{}, nil, ""
 	u.tellEnding(id.PID)
-	// What it has left behind would hold its lock.
-	if n, err := process.FreeLock(ctx, u.dir.lock(), u.agent.cfg.Timings.Leftovers); n > 0 || err != nil {
-		u.log.Info("ended what it left behind", "processes", n, "error", err)
-	}
+	u.freeLock(ctx)
 	f := classify(exit, u.m.phase == running, lastOutput(u.dir.stderr()), u.last.Command.program())
 	if exit.Signal == unix.SIGKILL || !exit.Known {
 		if why := u.agent.keeper.outOfMemory(u.key); why != "" {
@@ -262,7 +259,20 @@ func (u *unit) over(ctx context.Context) {
 		u.m.noHeal = true
 	}
 	u.feed(ctx, ended, f)
+	u.restService(ctx)
 	u.sweepLogs()
+}
+
+// freeLock ends what a process has left behind, which would hold its lock. A service manager sees to that itself, and who
+// holds the lock may be the next process already.
+func (u *unit) freeLock(ctx context.Context) {
+	if u.services() != nil {
+		return
+	}
+	n, err := process.FreeLock(ctx, u.dir.lock(), u.agent.cfg.Timings.Leftovers)
+	if n > 0 || err != nil {
+		u.log.Info("ended what it left behind", "processes", n, "error", err)
+	}
 }
 
 // order judges, records and begins.

@@ -57,6 +57,9 @@ func (u *unit) describe() (observed.Resource, bool) {
 			v.Outdated, v.Tunable, v.Untaken = u.outdated, l.tunable(u.told), u.untaken
 			v.Degraded, v.Notes = u.condition.says()
 			unit, wrong := u.agent.keeper.says(u.key)
+			if s := u.services(); s != nil {
+				unit = s.Service(v.Cluster, v.Name)
+			}
 			v.Unit, v.Degraded = unit, slices.Concat(v.Degraded, wrong)
 		}
 		if u.broker != nil {

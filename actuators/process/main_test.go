@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "exec-node":
 			os.Exit(ExecNode())
+		case "exec-service":
+			os.Exit(ExecService(os.Args[2]))
 		case "program":
 			program(os.Args[2:])
 			os.Exit(0)

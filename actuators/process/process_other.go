@@ -104,3 +104,19 @@ func OpenDoor(Identity, int) error { return errNotLinux }
 
 // Visitors counts the connections of a process at its port; only on Linux.
 func Visitors(Identity, int, uint64) (int, error) { return 0, errNotLinux }
+
+// Started is what a service records of a start; only on Linux there is one.
+type Started struct {
+	Process  Identity
+	Count    int
+	Warnings []string
+}
+
+// WriteService writes what a service is started from; only on Linux.
+func WriteService(string, string, Spec) error { return errNotLinux }
+
+// ReadStarted reads the record of the last start; only on Linux there is one.
+func ReadStarted(string) (Started, bool) { return Started{}, false }
+
+// ExecService is the launcher of a service; only on Linux.
+func ExecService(string) int { return 1 }

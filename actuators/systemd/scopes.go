@@ -77,19 +77,7 @@ func (s *Scopes) start(ctx context.Context, c *sd.Conn, n group.Name, l desired.
 		props = append(props, sd.Property{Name: "OOMPolicy", Value: dbus.MakeVariant("continue")})
 	}
 	props = append(props, toBus(l, startLimits(l))...)
-	done := make(chan string, 1)
-	if _, err := c.StartTransientUnitContext(ctx, ScopeName(n), "fail", props, done); err != nil {
-		return err
-	}
-	select {
-	case result := <-done:
-		if result != "done" {
-			return fmt.Errorf("systemd's answer is %q", result)
-		}
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return start(ctx, c, ScopeName(n), props)
 }
 
 // startLimits are those to state when a unit is made: what is wanted, and the number of tasks in any case, which systemd

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +23,7 @@ import (
 type unitRig struct {
 	*systemdtest.Machine
 	t     *testing.T
+	zeek  string // the program that nodes are
 	share string // bin, zeek, clusters/: of the host, at the same path in the machine
 }
 
@@ -43,6 +43,7 @@ func newUnitRig(t *testing.T, zeek string, args ...string) *unitRig {
 		r.copy(build(t, "./testdata/zeek", ""), "zeek")
 		zeek = r.path("zeek")
 	}
+	r.zeek = zeek
 	r.copy(build(t, "./cmd/zeekrec", "-X github.com/zeekrec/zeekrec/cmd/internal/cli.version=1.0.0"), "zeekrec")
 	unit := fmt.Sprintf(`[Unit]
 Description=zeekrec under test
@@ -156,4 +157,10 @@ func unitCluster(more string) string {
 	return config{workers: map[string]string{"worker-1": "", "worker-2": ""}, all: more}.String()
 }
 
-var workersLimit = regexp.MustCompile(`memory_max = \S+`)
+// longSystemd is for what `make test` has no time for.
+func longSystemd(t *testing.T) {
+	t.Helper()
+	if os.Getenv("ZEEKREC_E2E") == "" {
+		t.Skip("part of make test-systemd")
+	}
+}

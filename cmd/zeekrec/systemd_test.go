@@ -14,9 +14,16 @@ import (
 )
 
 // TestSystemdScopes runs a cluster of five in a machine with its own systemd.
-func TestSystemdScopes(t *testing.T) {
-	r := newUnitRig(t, "")
-	scopes(t, r)
+func TestSystemdScopes(t *testing.T) { scopes(t, newUnitRig(t, "")) }
+
+// TestSystemdScopesOfZeek is the same with a real one.
+func TestSystemdScopesOfZeek(t *testing.T) {
+	longSystemd(t)
+	zeek, ok := realZeek()
+	if !ok {
+		t.Skip("no Zeek")
+	}
+	scopes(t, newUnitRig(t, zeek))
 }
 
 func scopes(t *testing.T, r *unitRig) {
@@ -32,7 +39,7 @@ func scopes(t *testing.T, r *unitRig) {
 		t.Logf("systemctl status:\n%s", out)
 		for _, want := range []string{
 			"zeek-dmz-worker.scope - Zeek workers of cluster dmz", "Transient: yes", "active (running)", "limit: 400", "max: 900.0M",
-			fmt.Sprintf("%d %s", before["worker-1"], r.path("zeek")), fmt.Sprintf("%d %s", before["worker-2"], r.path("zeek")),
+			fmt.Sprintf("%d %s", before["worker-1"], r.zeek), fmt.Sprintf("%d %s", before["worker-2"], r.zeek),
 		} {
 			if !strings.Contains(out, want) {
 				t.Errorf("it does not say %q", want)
@@ -162,8 +169,112 @@ func scopes(t *testing.T, r *unitRig) {
 	})
 }
 
+// TestSystemdServices is the same where systemd starts the nodes, and starts them again.
+func TestSystemdServices(t *testing.T) {
+	longSystemd(t)
+	r := newUnitRig(t, "", "--process-backend", "services")
+	r.save(unitCluster("\n[zeekrec.limits.worker]\nmemory_max = 900M\n"))
+	r.Run(t, "systemctl", "enable", "--now", "zeekrec")
+	c := r.settled("")
+	before := pids(c)
+	const service, slice = `zeek-dmz-worker\x2d1.service`, "zeek-dmz-worker.slice"
+	unit := resource(c, "worker-1").Unit
+	out := r.Run(t, "systemctl", "status", "--no-pager", "-l", service)
+	t.Logf("systemctl status:\n%s", out)
+	if unit != service || !strings.Contains(out, fmt.Sprintf("Main PID: %d (zeek)", before["worker-1"])) || !strings.Contains(out, slice) {
+		t.Errorf("it is not the service %q", unit)
+	}
+	if got := r.Property(t, slice, "MemoryMax"); got != strconv.Itoa(900<<20) {
+		t.Errorf("its slice has the limit %s", got)
+	}
+	if text := r.Run(t, "systemctl", "cat", service); strings.Contains(text, "CLUSTER_NODE") || strings.Contains(text, "Environment") {
+		t.Errorf("its environment is for everybody to read:\n%s", text)
+	}
+	if mode := strings.TrimSpace(r.Run(t, "stat", "-c", "%a", unitState+"/clusters/dmz/nodes/worker-1/service.json")); mode != "600" {
+		t.Errorf("what it is started from has mode %s", mode)
+	}
+	r.Run(t, "systemctl", "restart", "zeekrec")
+	c = r.settled("")
+	r.Run(t, "systemctl", "kill", "-s", "KILL", "--kill-who=main", "zeekrec")
+	r.Eventually(t, "it is another process", func() bool { return r.Property(t, "zeekrec", "NRestarts") == "1" })
+	c = r.settled("")
+	if d := changed(before, pids(c)); d != "" {
+		t.Fatalf("restarted were %s", d)
+	}
+
+	back := func(name string, was int) int {
+		t.Helper()
+		c = r.cluster("it is back", waitLong, func(c engine.ClusterStatus) error {
+			if m := resource(c, name); m.PID == was || m.PID == 0 || m.State != "RUNNING" {
+				return fmt.Errorf("%s is %s as %d", name, m.State, m.PID)
+			}
+			return nil
+		})
+		return pids(c)[name]
+	}
+	begun := time.Now()
+	r.Run(t, "kill", "-9", strconv.Itoa(before["worker-1"]))
+	pid := back("worker-1", before["worker-1"])
+	t.Logf("its successor ran after %s", time.Since(begun).Round(time.Millisecond))
+	if got := r.Property(t, service, "NRestarts"); got != "1" {
+		t.Errorf("systemd has restarted it %s times", got)
+	}
+	if got := resource(c, "worker-1"); got.Incarnation != 2 {
+		t.Errorf("its incarnation is %d", got.Incarnation)
+	}
+
+	// While zeekrec is away.
+	r.Run(t, "systemctl", "stop", "zeekrec")
+	r.Run(t, "kill", "-9", strconv.Itoa(before["manager"]))
+	r.Eventually(t, "systemd has started it again", func() bool {
+		p := r.Property(t, "zeek-dmz-manager.service", "MainPID")
+		return p != "0" && p != strconv.Itoa(before["manager"])
+	})
+	manager := r.Property(t, "zeek-dmz-manager.service", "MainPID")
+	r.Run(t, "systemctl", "start", "zeekrec")
+	c = r.settled("")
+	if got := pids(c); strconv.Itoa(got["manager"]) != manager || got["worker-1"] != pid {
+		t.Errorf("found again are %v; the manager was %s, the worker %d", got, manager, pid)
+	}
+	history := r.zeekrec("history")
+	for _, want := range []string{"killed by SIGKILL", "started again by systemd as process", "systemd has started it again as process " + manager + " while zeekrec was away"} {
+		if !strings.Contains(history, want) {
+			t.Errorf("the history does not say %q:\n%s", want, history)
+		}
+	}
+	now := pids(c)
+	r.save(unitCluster("\n[zeekrec.limits.worker]\nmemory_max = 800M\n"))
+	r.Eventually(t, "the limit is changed", func() bool { return r.Property(t, slice, "MemoryMax") == strconv.Itoa(800<<20) })
+	c = r.settled(c.Revision.Running)
+	if d := changed(now, pids(c)); d != "" {
+		t.Errorf("a limit has restarted %s", d)
+	}
+	// What was told since its start is for the next: then the agent starts it itself.
+	r.Run(t, "kill", "-9", strconv.Itoa(pid))
+	pid = back("worker-1", pid)
+	if after := r.Property(t, service, "MainPID"); after != strconv.Itoa(pid) {
+		t.Errorf("the service has process %s, and the status %d", after, pid)
+	}
+	r.zeekrec("restart", "dmz/worker-2")
+	c = r.settled("")
+	if d := changed(map[string]int{"worker-2": before["worker-2"], "worker-1": pid}, map[string]int{"worker-2": pids(c)["worker-2"], "worker-1": pids(c)["worker-1"]}); d != "worker-2" {
+		t.Errorf("restarted were %q", d)
+	}
+	r.zeekrec("stop", "dmz/worker-1")
+	c = r.cluster("it is stopped", waitLong, func(c engine.ClusterStatus) error {
+		if m := resource(c, "worker-1"); m.PID != 0 {
+			return fmt.Errorf("its pid is %d", m.PID)
+		}
+		return nil
+	})
+	if out, _ := r.Try(t, "systemctl", "is-active", service); strings.TrimSpace(out) != "inactive" {
+		t.Errorf("its service is %s", out)
+	}
+}
+
 // TestSystemdShutdown switches the machine off and on again.
 func TestSystemdShutdown(t *testing.T) {
+	longSystemd(t)
 	r := newUnitRig(t, "")
 	r.save(unitCluster(""))
 	r.Run(t, "systemctl", "enable", "--now", "zeekrec")
@@ -198,6 +309,7 @@ func TestSystemdShutdown(t *testing.T) {
 
 // TestSystemdOutOfMemory lets the kernel end a worker.
 func TestSystemdOutOfMemory(t *testing.T) {
+	longSystemd(t)
 	r := newUnitRig(t, "")
 	eats := r.path("eats")
 	content := config{

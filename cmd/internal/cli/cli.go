@@ -33,6 +33,9 @@ type app struct {
 
 // Run carries one command out and returns the exit code. args are without the program's name.
 func Run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 2 && args[0] == launchCommand {
+		return process.ExecService(args[1]) // the same for one that systemd starts
+	}
 	if len(args) > 0 && args[0] == launchCommand {
 		return process.ExecNode() // the process that is to become a node: nothing else may happen in it
 	}
