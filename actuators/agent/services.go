@@ -64,7 +64,8 @@ func (u *unit) startService(ctx context.Context, s Services, spec process.Spec) 
 		return found
 	})
 	if err == nil && !ok {
-		err = fmt.Errorf("cannot start: %s ended before it was on record; see: journalctl -u '%s'", s.Service(clusterOf(u.key), u.dir.resource()), s.Service(clusterOf(u.key), u.dir.resource()))
+		name := s.Service(clusterOf(u.key), u.dir.resource())
+		err = fmt.Errorf("cannot start: %s ended before it was on record; see: journalctl -u '%s'", name, name)
 	}
 	return started, err
 }

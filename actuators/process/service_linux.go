@@ -60,12 +60,11 @@ func ReadStarted(path string) (Started, bool) {
 // status.
 func ExecService(path string) int {
 	runtime.LockOSThread()
-	if err := execService(path); err != nil {
-		fmt.Fprintln(os.Stderr, "error: cannot start:", err)
-	}
+	fmt.Fprintln(os.Stderr, "error: cannot start:", execService(path))
 	return 1
 }
 
+// execService returns why the program is not executed.
 func execService(path string) error {
 	b, err := os.ReadFile(path)
 	if err != nil {

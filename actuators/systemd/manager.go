@@ -23,7 +23,7 @@ const callWithin = 5 * time.Second
 // again is how soon something is tried again that failed because a unit was just about to go.
 const again = 20 * time.Millisecond
 
-// ErrNotBooted: systemd is not the init of this system.
+// ErrNotBooted is said where systemd is not the init of this system.
 var ErrNotBooted = errors.New("systemd is not the init of this system")
 
 // Manager is a connection to the service manager, which is made anew when it is lost. Its methods may be called at once.

@@ -98,7 +98,7 @@ func (r *unitRig) status() (*engine.Status, error) {
 	defer cancel()
 	out, err := r.Command(ctx, r.path("zeekrec"), "status", "--json", "--state-dir", unitState).Output()
 	var exit *exec.ExitError
-	if err != nil && !(errors.As(err, &exit) && len(out) > 0) {
+	if err != nil && (!errors.As(err, &exit) || len(out) == 0) {
 		return nil, err
 	}
 	var s engine.Status

@@ -194,7 +194,7 @@ func TestSystemdServices(t *testing.T) {
 		t.Errorf("what it is started from has mode %s", mode)
 	}
 	r.Run(t, "systemctl", "restart", "zeekrec")
-	c = r.settled("")
+	r.settled("")
 	r.Run(t, "systemctl", "kill", "-s", "KILL", "--kill-who=main", "zeekrec")
 	r.Eventually(t, "it is another process", func() bool { return r.Property(t, "zeekrec", "NRestarts") == "1" })
 	c = r.settled("")
