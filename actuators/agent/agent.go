@@ -97,6 +97,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		finding.Go(func() { u.find(ctx) })
 	}
 	finding.Wait()
+	a.takeTurns(ctx, units)
 
 	a.mu.Lock()
 	a.ctx = ctx

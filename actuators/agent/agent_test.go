@@ -487,18 +487,18 @@ func TestChangesAreAnnounced(t *testing.T) {
 // The sign of life is the main loop's own: it stays away when the loop hangs.
 func TestAliveIsTheMainLoops(t *testing.T) {
 	w := newWorld(t)
-	if err := w.Agent.Alive(t.Context()); err != nil {
+	if err := w.Alive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.Agent.mu.Lock() // what the loop needs at its next tick
+	w.mu.Lock() // what the loop needs at its next tick
 	w.eventually("a loop that hangs gives no sign of life", func() bool {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("in vain"))
 		defer cancel()
-		err := w.Agent.Alive(ctx)
+		err := w.Alive(ctx)
 		return err != nil && err.Error() == "cannot reach the agent's main loop: in vain"
 	})
-	w.Agent.mu.Unlock()
-	if err := w.Agent.Alive(t.Context()); err != nil {
+	w.mu.Unlock()
+	if err := w.Alive(t.Context()); err != nil {
 		t.Errorf("the loop goes on, and yet: %v", err)
 	}
 }

@@ -46,12 +46,16 @@ type unit struct {
 	damage   string         // a record cannot be read
 	first    trigger        // what find found
 	firstWhy *fault
-	proc     *process.Handle // nil without a process
-	watch    watch
-	broker   *brokerLink        // to the process of a broker; nil where there is none
-	archiver *archiverLink      // to that of an archiver
-	leave    context.CancelFunc // ends the talk with it
-	talks    sync.WaitGroup
+	// turn is closed when first may be done; nil: at once. beginning is closed when it has come to something.
+	turn      <-chan struct{}
+	beginning chan struct{}
+	beganOnce sync.Once
+	proc      *process.Handle // nil without a process
+	watch     watch
+	broker    *brokerLink        // to the process of a broker; nil where there is none
+	archiver  *archiverLink      // to that of an archiver
+	leave     context.CancelFunc // ends the talk with it
+	talks     sync.WaitGroup
 	// unexamined ends the examination of the process; nil where there is none.
 	unexamined context.CancelFunc
 	warnings   []string
@@ -89,8 +93,8 @@ func (a *Agent) newUnit(f folder) *unit {
 	return &unit{
 		agent: a, log: a.log.With("resource", key), dir: f, key: key,
 		inbox: make(chan request), ticks: make(chan struct{}, 1), goodbye: make(chan struct{}), news: make(chan struct{}, 1),
-		tuneNews: make(chan tuneNews),
-		m:        machine{timings: a.cfg.Timings, phase: stopped, since: a.cfg.Now()},
+		tuneNews: make(chan tuneNews), beginning: make(chan struct{}),
+		m: machine{timings: a.cfg.Timings, phase: stopped, since: a.cfg.Now()},
 	}
 }
 
@@ -128,10 +132,8 @@ func (u *unit) loop(ctx context.Context) {
 		u.applyLive() // the last agent may have ended between recording an update and applying it
 	}
 	u.tune(ctx)
-	if u.first != "" {
-		t := u.first
-		u.first = ""
-		u.feed(ctx, t, u.firstWhy)
+	if u.turn == nil {
+		u.beginFirst(ctx)
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -145,7 +147,10 @@ func (u *unit) loop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-u.turn:
+			u.beginFirst(ctx)
 		case r := <-u.inbox:
+			u.beginFirst(ctx) // an order is about what is, and does not wait
 			err := u.order(ctx, &r.order)
 			u.publish() // whoever gave the order sees it in the report
 			r.reply <- err
@@ -159,6 +164,7 @@ func (u *unit) loop(ctx context.Context) {
 		case <-u.ticks:
 			u.tick(ctx)
 		case <-u.goodbye:
+			u.first, u.turn = "", nil
 			u.feed(ctx, halt, nil)
 		case n := <-u.tuneNews:
 			u.tuneHeard(n)

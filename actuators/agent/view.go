@@ -14,6 +14,7 @@ import (
 
 // publish renews what the report says of the resource.
 func (u *unit) publish() {
+	u.noteBegun()
 	u.agent.keeper.update(u.key, u.groupMember())
 	v, visible := u.describe()
 	u.mu.Lock()
