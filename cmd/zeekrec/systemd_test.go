@@ -297,6 +297,14 @@ func TestSystemdShutdown(t *testing.T) {
 			t.Errorf("%s: %q", res.Name, res.Degraded)
 		}
 	}
+	// The machine has begun with what the others wait for.
+	began := []string{"broker", "logger-1", "manager", "proxy-1", "worker-1"}
+	for i := 1; i < len(began); i++ {
+		a, b := resource(after, began[i-1]).StartedAt, resource(after, began[i]).StartedAt
+		if a == nil || b == nil || !a.Before(*b) {
+			t.Errorf("after the boot %s began at %v, and %s at %v", began[i-1], a, began[i], b)
+		}
+	}
 	// Which ended when, by the lines of the agent.
 	at := func(name string) int { return strings.LastIndex(log, "resource=dmz/"+name+" pid=") }
 	order := []string{"worker-1", "proxy-1", "manager", "logger-1"}
