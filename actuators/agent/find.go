@@ -36,6 +36,11 @@ func (u *unit) find(ctx context.Context) {
 	}
 	u.m.noHeal = u.healingIsOff()
 
+	if r := u.about(); r != nil {
+		u.agent.scribe.follow(u, r.Role) // before anything is rotated
+	} else if u.last != nil {
+		u.agent.scribe.follow(u, u.last.Resource.Role)
+	}
 	wanted := u.told != nil && u.told.Hold == ""
 	switch found := u.findProcess(ctx); {
 	case found && u.told == nil:

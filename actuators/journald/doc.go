@@ -10,7 +10,7 @@
 //
 // # Invariants
 //
-//   - A line is sent once. Only a kill -9 between the sending of a line and the writing of 32 bytes, or a machine that lost power, repeats it; none is left out as
+//   - A line is sent once. Only a kill -9 between the sending of a line and the writing of 53 bytes, or a machine that lost power, repeats it; none is left out as
 //     long as the file, or its rotated predecessor, has it.
 //   - What was in a file before anybody followed it is old news, and not sent.
 //   - Where the journal takes nothing, nothing is skipped: the follower stays where it is.

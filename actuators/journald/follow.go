@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -40,9 +41,8 @@ type Follower struct {
 	at    position
 	place *os.File // of at
 
-	before  fs.FileInfo // the predecessor, as it was last seen
-	seen    bool        // before is known
-	leaving bool        // at is in the predecessor
+	// leaving is the predecessor that at.offset is in, while what the file was emptied of is sent; 0: it is in the file.
+	leaving uint64
 }
 
 // Follow begins with what is added from now on; where the file was followed before, with what was added since.
@@ -91,7 +91,7 @@ func (f *Follower) begin() error {
 	case !errors.Is(err, os.ErrNotExist):
 		return err
 	}
-	f.before, f.seen = f.predecessor(), true
+	f.at.before = f.predecessor()
 	return f.keep()
 }
 
@@ -130,23 +130,23 @@ func (f *Follower) look() ([]byte, error) {
 		return nil, err
 	}
 	before := f.predecessor()
-	moved := f.seen && !same(before, f.before)
-	f.before, f.seen = before, true
 	switch {
-	case f.leaving && moved: // once more: what is left of the one before is in a file that has another name now
-		f.at.offset = 0
-	case !f.leaving && (moved || info.Size() < f.at.offset):
-		f.leaving = true
+	case f.leaving != 0 && before != f.leaving: // once more: what is left of the one before is in a file that has another name now
+		f.at.offset, f.leaving = 0, before
+	case f.leaving == 0 && before != 0 && (before != f.at.before || info.Size() < f.at.offset):
+		f.leaving = before
 		if f.at.offset, err = offsetIn(f.cfg.Path+".1", f.at.offset); err != nil {
 			return nil, err
 		}
+	case f.leaving == 0 && info.Size() < f.at.offset: // emptied by somebody else
+		f.at.offset = 0
 	}
-	if f.leaving {
+	if f.leaving != 0 {
 		b, err := read(f.cfg.Path+".1", f.at.offset, true)
 		if err != nil || len(b) > 0 {
 			return b, err
 		}
-		f.leaving, f.at.offset = false, 0
+		f.leaving, f.at.offset, f.at.before = 0, 0, before
 		if err := f.keep(); err != nil {
 			return nil, err
 		}
@@ -154,20 +154,13 @@ func (f *Follower) look() ([]byte, error) {
 	return read(f.cfg.Path, f.at.offset, false)
 }
 
-// predecessor of the file; nil: there is none.
-func (f *Follower) predecessor() fs.FileInfo {
-	info, err := os.Stat(f.cfg.Path + ".1")
-	if err != nil {
-		return nil
+// predecessor of the file, by its inode; 0: there is none.
+func (f *Follower) predecessor() uint64 {
+	var st unix.Stat_t
+	if err := unix.Stat(f.cfg.Path+".1", &st); err != nil {
+		return 0
 	}
-	return info
-}
-
-func same(a, b fs.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	return os.SameFile(a, b)
+	return st.Ino
 }
 
 // offsetIn the predecessor of what was at an offset in the file: the predecessor may have its end alone, and says so then.
@@ -212,7 +205,8 @@ func read(path string, offset int64, finished bool) ([]byte, error) {
 // send sends one line, with its end, and keeps that.
 func (f *Follower) send(ctx context.Context, to Sender, line []byte, pid int) error {
 	text := strings.ToValidUTF8(strings.TrimRight(string(line), "\r\n"), "\uFFFD")
-	at := position{offset: f.at.offset + int64(len(line)), pid: f.at.pid}
+	at := f.at
+	at.offset += int64(len(line))
 	if p, ok := f.cfg.Marks(text); ok {
 		at.pid = p
 	}
