@@ -66,6 +66,36 @@ func onTwo(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.
 	return c, ds
 }
 
+// Hosts check at the same time: a rollout over many waits for the slowest of them, and not for all one after the other.
+func TestHostsCheckAtTheSameTime(t *testing.T) {
+	run(t, func(b *bench) {
+		b.stop()
+		p := &pair{hosts: b.hosts, second: newHosts()}
+		p.second.instance = "agent-b"
+		b.startOn(p, onTwo)
+		const each = 3 * time.Second
+		p.behave(func() {
+			p.check = func(context.Context) error {
+				time.Sleep(each)
+				return nil
+			}
+		})
+		began := time.Now()
+		b.obs <- observation(map[string]string{"dmz": "manager logger-1 worker-1 worker-2-b"})
+		for p.took() == "" {
+			if time.Since(began) > time.Minute {
+				t.Fatalf("nothing was done; it waits: %s", b.status("dmz").Reason)
+			}
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+		}
+		if took := time.Since(began); took < each || took > each+each/2 {
+			t.Errorf("the rollout began after %s, and a check takes %s", took, each)
+		}
+		b.settle()
+	})
+}
+
 // A host that cannot be reached holds up a rollout until it is known to be silent, and no longer: not until the pause between two
 // preflights is over.
 func TestPreflightIsNotWaitedForWhenAHostFallsSilent(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/zeekrec/zeekrec/desired"
 	"github.com/zeekrec/zeekrec/observed"
 	"github.com/zeekrec/zeekrec/reconciler"
@@ -93,29 +95,46 @@ func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Re
 	return false
 }
 
-// check asks every instance, one after the other: checks load the hosts that are to keep working.
+// hostsAtOnce bounds how many instances check at the same time. Each loads its own host alone.
+const hostsAtOnce = 16
+
+// check asks every instance. The problems are in the order of their names; the first that cannot be asked ends the check.
 func (e *Engine) check(ctx context.Context, cluster string, todo toCheck, tree desired.Tree) ([]observed.Problem, error) {
-	var all []observed.Problem
-	for _, inst := range todo.instances() {
-		if len(tree) > 0 {
-			if err := e.cfg.Agents.PutFiles(ctx, inst, cluster, tree); err != nil {
-				return nil, fmt.Errorf("cannot bring the files of %s to %s: %w", cluster, inst, err)
-			}
-		}
-		var starts, updates []observed.Problem
-		var err error
-		if rs := todo.start[inst]; len(rs) > 0 {
-			starts, err = e.cfg.Agents.Check(ctx, inst, rs)
-		}
-		if rs := todo.update[inst]; err == nil && len(rs) > 0 {
-			updates, err = e.cfg.Agents.CheckUpdate(ctx, inst, rs)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot check on %s: %w", inst, err)
-		}
-		all = append(append(all, starts...), updates...)
+	insts := todo.instances()
+	found := make([][]observed.Problem, len(insts))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(hostsAtOnce)
+	for i, inst := range insts {
+		g.Go(func() (err error) {
+			found[i], err = e.checkOn(ctx, inst, cluster, todo, tree)
+			return err
+		})
 	}
-	return all, nil
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(found...), nil
+}
+
+// checkOn asks one instance, one thing after the other: checks load the hosts that are to keep working.
+func (e *Engine) checkOn(ctx context.Context, inst, cluster string, todo toCheck, tree desired.Tree) ([]observed.Problem, error) {
+	if len(tree) > 0 {
+		if err := e.cfg.Agents.PutFiles(ctx, inst, cluster, tree); err != nil {
+			return nil, fmt.Errorf("cannot bring the files of %s to %s: %w", cluster, inst, err)
+		}
+	}
+	var starts, updates []observed.Problem
+	var err error
+	if rs := todo.start[inst]; len(rs) > 0 {
+		starts, err = e.cfg.Agents.Check(ctx, inst, rs)
+	}
+	if rs := todo.update[inst]; err == nil && len(rs) > 0 {
+		updates, err = e.cfg.Agents.CheckUpdate(ctx, inst, rs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot check on %s: %w", inst, err)
+	}
+	return append(starts, updates...), nil
 }
 
 // checked takes the result of a check, in the loop.
