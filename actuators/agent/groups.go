@@ -391,6 +391,15 @@ func (d *deaths) look(now time.Time) {
 	}
 }
 
+// countDeaths counts whom the kernel has ended in a resource's cgroup, while that is there.
+func (k *keeper) countDeaths(key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if d := k.deaths[k.in[key]]; d != nil {
+		d.look(k.now())
+	}
+}
+
 // outOfMemory says that the kernel has ended a resource's process for lack of memory; empty: it has not, as far as is known.
 // Each that was counted explains one process.
 func (k *keeper) outOfMemory(key string) string {

@@ -246,6 +246,8 @@ func (u *unit) isReady() bool {
 
 // over: the process has ended.
 func (u *unit) over(ctx context.Context) {
+	// Before anything else: its cgroup goes with the last process, and with version 1 so does what was counted there.
+	u.agent.keeper.countDeaths(u.key)
 	id, exit := u.proc.Identity(), u.exit(ctx)
 	u.proc.Close()
 	u.proc = nil

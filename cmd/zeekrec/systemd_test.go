@@ -318,13 +318,15 @@ func TestSystemdShutdown(t *testing.T) {
 // TestSystemdOutOfMemory lets the kernel end a worker.
 func TestSystemdOutOfMemory(t *testing.T) {
 	longSystemd(t)
+	t.Run("one of two", func(t *testing.T) { outOfMemory(t, map[string]string{"worker-2": ""}) })
+	t.Run("the last of its role", func(t *testing.T) { outOfMemory(t, map[string]string{}) })
+}
+
+func outOfMemory(t *testing.T, workers map[string]string) {
 	r := newUnitRig(t, "")
 	eats := r.path("eats")
-	content := config{
-		workers: map[string]string{"worker-1": "env = ZEEK_STANDIN_EATS=300 ZEEK_STANDIN_WHEN=" + eats + "\n", "worker-2": ""},
-		all:     "\n[zeekrec.limits.worker]\nmemory_max = 200M\n",
-	}.String()
-	r.save(content)
+	workers["worker-1"] = "env = ZEEK_STANDIN_EATS=300 ZEEK_STANDIN_WHEN=" + eats + "\n"
+	r.save(config{workers: workers, all: "\n[zeekrec.limits.worker]\nmemory_max = 200M\n"}.String())
 	r.Run(t, "systemctl", "enable", "--now", "zeekrec")
 	c := r.settled("")
 	before := pids(c)
