@@ -13,23 +13,26 @@ const errorsAtOnce = 256 << 10
 // latelyWidth is how many bytes of a line are shown.
 const latelyWidth = 120
 
-// errorIn returns what a line says of an error, in the forms in which Zeek's Reporter tells stderr: "error in FILE, line 8: …",
-// "1795259608.941967 expression error in …" (the time is there once packets have come), "fatal error: …". Empty: it does not.
-func errorIn(line string) string {
+// reporterIn returns what a line says of an error, or of another word of Zeek's Reporter, in the forms in which that tells stderr:
+// "error in FILE, line 8: …", "1795259608.941967 expression error in …" (the time is there once packets have come), "fatal error: …". Empty: it
+// does not.
+func reporterIn(line, word string) string {
 	if at, rest, ok := strings.Cut(line, " "); ok && strings.Trim(at, "0123456789.") == "" {
 		line = rest
 	}
-	kind, _, ok := strings.Cut(line, "error")
+	kind, _, ok := strings.Cut(line, word)
 	switch kind {
 	case "", "fatal ", "internal ", "expression ", "runtime ", "analyzer ":
 	default:
 		return ""
 	}
-	if rest := strings.TrimPrefix(line, kind+"error"); ok && (strings.HasPrefix(rest, " in ") || strings.HasPrefix(rest, ":")) {
+	if rest := strings.TrimPrefix(line, kind+word); ok && (strings.HasPrefix(rest, " in ") || strings.HasPrefix(rest, ":")) {
 		return line
 	}
 	return ""
 }
+
+func errorIn(line string) string { return reporterIn(line, "error") }
 
 // errorCount counts the errors on a process's stderr, for where its telemetry does not.
 type errorCount struct {

@@ -53,8 +53,12 @@ func (s *scribe) follow(u *unit, role desired.Role) {
 		if _, known := s.outputs[path]; known {
 			continue
 		}
+		var priority func(string) journald.Priority
+		if stream == "stderr" {
+			priority = priorityOf
+		}
 		f, err := journald.Follow(journald.Config{
-			Path: path, Marks: startedPID, Bounding: &u.bounding,
+			Path: path, Marks: startedPID, Priority: priority, Bounding: &u.bounding,
 			Source: journald.Source{Cluster: clusterOf(u.key), Node: u.dir.resource(), Role: string(role), Stream: stream},
 		})
 		if err != nil {
@@ -148,6 +152,17 @@ func (s *scribe) close() {
 		}
 		s.outputs[path] = nil
 	}
+}
+
+// priorityOf a line of stderr.
+func priorityOf(line string) journald.Priority {
+	switch {
+	case reporterIn(line, "error") != "":
+		return journald.Error
+	case reporterIn(line, "warning") != "":
+		return journald.Warning
+	}
+	return journald.Info
 }
 
 // startedPID is the process that a line of markOutputs speaks of.

@@ -61,11 +61,12 @@ func TestOutputsReachTheJournal(t *testing.T) {
 	line := func(pid int) string { return fmt.Sprintf("%d stderr listening on somewhere", pid) }
 	w.eventually("the first line is there", func() bool { return slices.Equal(j.said(), []string{line(first.PID)}) })
 	j.mu.Lock()
-	e := j.entries[len(j.entries)-1]
-	j.mu.Unlock()
-	if e.Source != (journald.Source{Cluster: "dmz", Node: "w1", Role: "worker", Stream: "stderr"}) {
-		t.Errorf("%+v", e)
+	for _, e := range j.entries { // in which order stdout and stderr are read is left to chance
+		if want := (journald.Source{Cluster: "dmz", Node: "w1", Role: "worker", Stream: e.Stream}); e.Source != want || e.PID != first.PID {
+			t.Errorf("%+v", e)
+		}
 	}
+	j.mu.Unlock()
 
 	w.stop()
 	f, err := os.OpenFile(w.folder("dmz", "w1").stdout(), os.O_APPEND|os.O_WRONLY, 0)
@@ -134,6 +135,18 @@ func TestStartedPID(t *testing.T) {
 	} {
 		if got, ok := startedPID(line); got != want || ok != (want != 0) {
 			t.Errorf("%q: %d, %v", line, got, ok)
+		}
+	}
+}
+
+func TestPriorities(t *testing.T) {
+	for line, want := range map[string]journald.Priority{
+		"error in a.zeek, line 8: x": journald.Error, "1795259608.941967 expression error in a.zeek, line 1: x": journald.Error, "fatal error: x": journald.Error,
+		"internal error: x": journald.Error, "warning in a.zeek, line 2: x": journald.Warning, "1795259608.941967 warning: x": journald.Warning,
+		"listening on eth0": journald.Info, "received termination signal": journald.Info, "there is no error": journald.Info, "": journald.Info,
+	} {
+		if got := priorityOf(line); got != want {
+			t.Errorf("%q: %d, want %d", line, got, want)
 		}
 	}
 }

@@ -105,17 +105,26 @@ type counter struct {
 	n    uint64
 }
 
-// WatchMemory begins to count, at what has been counted by now.
-func WatchMemory(pid int) (*Memory, error) {
+// where a process is in each hierarchy, and where those are mounted.
+func where(pid int) ([]place, []mount, error) {
 	own, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
+		return nil, nil, err
+	}
+	return places(own), mounts(all), nil
+}
+
+// WatchMemory begins to count, at what has been counted by now.
+func WatchMemory(pid int) (*Memory, error) {
+	ps, ms, err := where(pid)
+	if err != nil {
 		return nil, err
 	}
-	m, err := memoryOf(places(own), mounts(all))
+	m, err := memoryOf(ps, ms)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the memory accounting of process %d: %w", pid, err)
 	}

@@ -26,15 +26,11 @@ const memory = "memory"
 
 // Divide finds the cgroup that this process is in, and makes it a tree. The error says why it cannot be.
 func Divide() (*Tree, error) {
-	own, err := os.ReadFile("/proc/self/cgroup")
+	ps, ms, err := where(os.Getpid())
 	if err != nil {
 		return nil, err
 	}
-	all, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	t, err := treeOf(places(own), mounts(all))
+	t, err := treeOf(ps, ms)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
 )
@@ -48,28 +47,6 @@ func (e *Entry) Fields() map[string]string {
 		f["OBJECT_PID"] = strconv.Itoa(e.PID)
 	}
 	return f
-}
-
-// priorityOf a line: Zeek's Reporter says what it thinks of it in its first words, "1795259608.941967 error in …".
-func priorityOf(line, stream string) Priority {
-	if stream != "stderr" {
-		return Info
-	}
-	if at, rest, ok := strings.Cut(line, " "); ok && strings.Trim(at, "0123456789.") == "" {
-		line = rest
-	}
-	// "expression error in", "fatal error:", "warning in"
-	head, _, _ := strings.Cut(line, ":")
-	if before, _, ok := strings.Cut(head, " in "); ok {
-		head = before
-	}
-	switch {
-	case strings.HasSuffix(head, "error"):
-		return Error
-	case strings.HasSuffix(head, "warning"):
-		return Warning
-	}
-	return Info
 }
 
 // Sender takes entries. Send returns when the journal has one, or ctx's cause.

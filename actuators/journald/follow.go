@@ -30,6 +30,8 @@ type Config struct {
 	Source Source
 	// Marks tells of a line whether it says that from here on another process writes, and which; nil: none does.
 	Marks func(line string) (pid int, ok bool)
+	// Priority of a line; nil: Info.
+	Priority func(line string) Priority
 	// Bounding is held by whoever moves the file's content to its predecessor, PATH.1, as process.RotateOutput does, and by the
 	// follower while it reads, never while it sends; nil: nobody does that while the follower runs.
 	Bounding sync.Locker
@@ -49,6 +51,9 @@ type Follower struct {
 func Follow(cfg Config) (*Follower, error) {
 	if cfg.Marks == nil {
 		cfg.Marks = func(string) (int, bool) { return 0, false }
+	}
+	if cfg.Priority == nil {
+		cfg.Priority = func(string) Priority { return Info }
 	}
 	if cfg.Bounding == nil {
 		cfg.Bounding = &sync.Mutex{}
@@ -211,7 +216,7 @@ func (f *Follower) send(ctx context.Context, to Sender, line []byte, pid int) er
 		at.pid = p
 	}
 	if strings.TrimSpace(text) != "" {
-		e := Entry{Source: f.cfg.Source, PID: at.pid, Priority: priorityOf(text, f.cfg.Source.Stream), Line: text}
+		e := Entry{Source: f.cfg.Source, PID: at.pid, Priority: f.cfg.Priority(text), Line: text}
 		if e.PID == 0 {
 			e.PID = pid
 		}

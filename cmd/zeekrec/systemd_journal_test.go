@@ -5,7 +5,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,9 +14,7 @@ import (
 // TestSystemdJournal: what nodes write is in the journal under their names, each line once and in order, whatever becomes of zeekrec; and so is
 // zeekrec's own log, with its priorities.
 func TestSystemdJournal(t *testing.T) {
-	if os.Getenv("ZEEKREC_E2E") == "" {
-		t.Skip("takes long: ZEEKREC_E2E=1 runs it")
-	}
+	longSystemd(t)
 	r := newUnitRig(t, "")
 	r.save(unitCluster(""))
 	r.Run(t, "systemctl", "enable", "--now", "zeekrec")

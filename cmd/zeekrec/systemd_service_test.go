@@ -22,9 +22,7 @@ const controllerState = "/var/lib/zeekrec-controller"
 // settings as they are in the repository. Its Zeek is the real one where there is one.
 func newServiceRig(t *testing.T) (r *unitRig, real bool) {
 	t.Helper()
-	if os.Getenv("ZEEKREC_E2E") == "" {
-		t.Skip("takes long: ZEEKREC_E2E=1 runs it")
-	}
+	longSystemd(t)
 	if why := systemdtest.Missing(); why != "" {
 		t.Skip(why)
 	}
