@@ -44,7 +44,7 @@ func (p *Progress) Seen(key string) {
 	if !ok {
 		return
 	}
-	delete(p.InFlight, key)
+	p.InFlight = dropped(p.InFlight, key)
 	if p.Unsettled == nil {
 		p.Unsettled = map[string]Acted{}
 	}
@@ -52,10 +52,20 @@ func (p *Progress) Seen(key string) {
 }
 
 // Lost records that what was sent had no effect, and will have none any more.
-func (p *Progress) Lost(key string) { delete(p.InFlight, key) }
+func (p *Progress) Lost(key string) { p.InFlight = dropped(p.InFlight, key) }
 
 // Settled records that a resource is what it should be, or was given up.
-func (p *Progress) Settled(key string) { delete(p.Unsettled, key) }
+func (p *Progress) Settled(key string) { p.Unsettled = dropped(p.Unsettled, key) }
+
+// dropped is m without a key. The last key takes the map with it, which has room for all that it ever had: a controller keeps the
+// progress of every cluster for as long as it runs.
+func dropped(m map[string]Acted, key string) map[string]Acted {
+	delete(m, key)
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
 
 // Next returns the actions that may be sent now, in the plan's order. They are those of the plan's first
 // wave, and there are none while

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zeekrec/zeekrec/actuators/process"
+	"github.com/zeekrec/zeekrec/cmd/internal/api"
 	"github.com/zeekrec/zeekrec/reconciler/engine"
 )
 
@@ -281,14 +281,11 @@ func (h *hosts) eventually(what string, wait time.Duration, ok func() error) tim
 	}
 }
 
-// status is the controller's.
+// status is the controller's. It is asked for often, so no process is started for it.
 func (h *hosts) status() (*engine.Status, error) {
-	out, err := h.ask("status", "--json")
-	if err != nil {
-		return nil, err
-	}
-	s := &engine.Status{}
-	return s, json.Unmarshal([]byte(out), s)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.t.Context()), waitLong)
+	defer cancel()
+	return api.NewClient(api.SocketPath(h.path(controllerHost))).Status(ctx)
 }
 
 // save writes the file.

@@ -27,7 +27,7 @@ func (p *pair) away() (time.Time, bool) {
 	return p.gone, !p.gone.IsZero()
 }
 
-func (p *pair) Reports() []observed.Report {
+func (p *pair) Reports() []*observed.Report {
 	out := append(p.hosts.Reports(), p.second.Reports()...)
 	if since, gone := p.away(); gone {
 		out[1].At = since

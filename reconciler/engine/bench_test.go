@@ -77,12 +77,12 @@ func worldOf(b *testing.B, s *desired.Snapshot) *engine.World {
 // still are hosts on which nothing changes, and whose reports cost nothing to make.
 type still struct {
 	engine.Agents
-	report  []observed.Report
+	report  []*observed.Report
 	changed chan struct{}
 }
 
-func (s *still) Reports() []observed.Report { return s.report }
-func (s *still) Changed() <-chan struct{}   { return s.changed }
+func (s *still) Reports() []*observed.Report { return s.report }
+func (s *still) Changed() <-chan struct{}    { return s.changed }
 
 // BenchmarkReconcileUnchanged is one whole step of the running engine in which nothing has changed. What the
 // status call adds to it is measured beside it.
@@ -99,7 +99,7 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 			w.State.Clusters["big"].Revisions[0].Object = object
 			report := w.Fleet["agent-a"]
 			report.At = time.Now().Add(time.Hour)
-			a := &still{report: []observed.Report{report}, changed: make(chan struct{})}
+			a := &still{report: []*observed.Report{&report}, changed: make(chan struct{})}
 			e := engine.New(engine.Config{Agents: a, Journal: j, State: w.State, Parse: clustercfg.Parse, Validate: clustercfg.ValidateAll, Instance: "agent-a"})
 			ctx, cancel := context.WithCancel(b.Context())
 			defer cancel()

@@ -51,8 +51,8 @@ type Engine struct {
 	stopped chan struct{} // closed when Run has ended
 
 	// All below belongs to the goroutine of Run.
-	reports    map[string]observed.Report // as agents sent them
-	fleet      map[string]observed.Report // with what only all of them together show
+	reports    map[string]*observed.Report // as agents sent them
+	fleet      map[string]observed.Report  // with what only all of them together show
 	joins      joins
 	pending    *Observation // waits for the first report of the own instance
 	seen       sourceView
@@ -77,6 +77,8 @@ type Engine struct {
 	keyrings   map[string]*keyring               // by cluster, of those that need keys
 	asked      map[string]bool                   // instance and path of a Zeek: false while the agent looks at it
 	names      names
+	recorded   uint64 // counts what was added to the state
+	sums       sums
 	journalErr string
 	rollErr    string // told last
 	draining   bool
@@ -95,12 +97,12 @@ func New(cfg Config) *Engine {
 	}
 	return &Engine{
 		cfg: cfg, log: cfg.Log, timings: cfg.Timings.withDefaults(), state: cfg.State,
-		calls: make(chan func(), 64), stopped: make(chan struct{}), reports: map[string]observed.Report{},
+		calls: make(chan func(), 64), stopped: make(chan struct{}), reports: map[string]*observed.Report{},
 		fleet: map[string]observed.Report{}, parsed: map[string]*desired.Cluster{},
 		files: map[string]desired.ClusterFile{}, relation: desired.Relations(), works: map[string]*work{}, asked: map[string]bool{},
 		plans: map[string]reconciler.ClusterPlan{}, keyrings: map[string]*keyring{},
 		names: newNames(), attention: newAttention(), undrifted: map[string]bool{}, readings: map[string]reading{},
-		loadings: map[string]*loading{}, loadMemory: map[string]loadAnswer{},
+		loadings: map[string]*loading{}, loadMemory: map[string]loadAnswer{}, recorded: 1,
 	}
 }
 
@@ -213,6 +215,7 @@ func (e *Engine) record(ctx context.Context, rs ...*Record) bool {
 	}
 	for _, r := range rs {
 		e.state.Apply(*r)
+		e.recorded++
 	}
 	e.noteRecords(rs)
 	return true

@@ -70,7 +70,7 @@ func (h *hosts) Changed() <-chan struct{} { return h.changed }
 
 var silentSince = time.Unix(1, 0)
 
-func (h *hosts) Reports() []observed.Report {
+func (h *hosts) Reports() []*observed.Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := observed.Report{Instance: h.instance, At: time.Now(), Events: slices.Clone(h.events)}
@@ -92,7 +92,8 @@ func (h *hosts) Reports() []observed.Report {
 	slices.SortFunc(r.Resources, func(x, y observed.Resource) int {
 		return cmp.Or(strings.Compare(x.Cluster, y.Cluster), strings.Compare(x.Name, y.Name))
 	})
-	return []observed.Report{h.numbered(r)}
+	r = h.numbered(r)
+	return []*observed.Report{&r}
 }
 
 // numbered numbers a report as the engine relies on it: what says the same is the same, with what the engine has written into it.

@@ -72,22 +72,33 @@ func (e *Engine) hear(now time.Time) []string {
 	var news []string
 	a := &e.attention
 	for _, r := range e.cfg.Agents.Reports() {
-		was, known := e.reports[r.Instance]
-		e.reports[r.Instance] = r
-		if !known || r.Seen == 0 || r.Seen != was.Seen {
+		was := e.reports[r.Instance]
+		switch {
+		case was == nil || r.Seen == 0 || r.Seen != was.Seen:
+			known := was != nil
+			if !known {
+				was = &observed.Report{}
+			}
+			e.reports[r.Instance] = r
 			news = append(news, r.Instance)
-			a.place(&was, &r)
-			a.touchInstance(&was)
-			a.touchInstance(&r)
+			a.place(was, r)
+			a.touchInstance(was)
+			a.touchInstance(r)
 			if !known || !reflect.DeepEqual(was.Host, r.Host) {
 				e.hostsChanged()
+			}
+		case r != was: // it is as it was
+			e.reports[r.Instance] = r
+			if f, known := e.fleet[r.Instance]; known {
+				f.At = r.At
+				e.fleet[r.Instance] = f
 			}
 		}
 		// While it is silent, what waits for it says for how long.
 		silent := now.Sub(r.At) > e.timings.Stale
 		if turned := silent != a.silent[r.Instance]; turned || silent {
 			a.silent[r.Instance] = silent
-			a.touchInstance(&r)
+			a.touchInstance(r)
 			if turned {
 				e.tryAgain(r.Instance)
 			}
@@ -131,7 +142,7 @@ func (e *Engine) due(now time.Time) []string {
 	touched := a.clusters
 	a.all, a.clusters = false, map[string]bool{}
 	var out []string
-	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+	for _, name := range e.summed().names {
 		if all || touched[name] || e.active(name) {
 			out = append(out, name)
 		}

@@ -32,7 +32,7 @@ func (v *view) input(name, to string, want []desired.Resource, max desired.Quant
 		h = &History{}
 	}
 	in := reconciler.Input{
-		Cluster: name, From: h.Good, To: to, Want: want, Known: map[string]string{}, Held: map[string]string{},
+		Cluster: name, From: h.Good, To: to, Want: want, Known: make(map[string]string, len(h.Known)), Held: map[string]string{},
 		Restart: map[string]reconciler.Request{}, Suspended: map[string]string{},
 		MaxUnavailable: max, Relation: v.relation,
 	}
@@ -45,16 +45,23 @@ func (v *view) input(name, to string, want []desired.Resource, max desired.Quant
 			in.Restart[key] = reconciler.Request{Reason: cmpOr(w.Reason, "asked for by "+w.By), Incarnation: w.Incarnation}
 		}
 	}
-	for i := range want {
-		key := want[i].Key()
+	if len(v.state.Holds) > 0 {
+		v.hold(name, &in)
+	}
+	v.suspend(name, &in)
+	return in
+}
+
+// hold notes what a person has asked to be stopped.
+func (v *view) hold(name string, in *reconciler.Input) {
+	for i := range in.Want {
+		key := in.Want[i].Key()
 		if s, ok := v.state.Holds[key]; ok {
 			in.Held[key] = holdText(s)
 		} else if s, ok := v.state.Holds[name]; ok {
 			in.Held[key] = holdText(s)
 		}
 	}
-	v.suspend(name, &in)
-	return in
 }
 
 // holdText is the reason that agents and status show for a hold.

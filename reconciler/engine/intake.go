@@ -96,11 +96,12 @@ func (e *Engine) learned(ctx context.Context, cs map[string]*desired.Cluster) bo
 	all := true
 	for _, c := range cs {
 		for _, n := range c.Nodes {
-			path, key := c.Settings.Zeek, n.Instance+"\x00"+c.Settings.Zeek
+			path := c.Settings.Zeek
 			r, known := e.fleet[n.Instance]
 			if _, answered := r.Host.Zeek[path]; path == "" || !known || answered {
 				continue
 			}
+			key := n.Instance + "\x00" + path
 			done, begun := e.asked[key]
 			if !begun {
 				e.asked[key] = false
@@ -408,7 +409,7 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 		return
 	}
 	e.tendKeys(ctx, now)
-	targets := e.targetsKey()
+	targets := e.summed().targets
 	if targets == e.targetsAs && !e.factsNew {
 		e.draft = nil
 		return
@@ -423,7 +424,7 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 	facts := e.facts()
 	as := clusterKeys(cs, facts)
 	e.options = slices.ContainsFunc(cs, hasOptions)
-	targets = e.targetsKey()
+	targets = e.summed().targets
 	if targets != e.targetsAs || !maps.Equal(as, e.compiledAs) || len(e.names.withheld) > 0 {
 		before, was := e.compiled, e.compiledAs
 		if e.draft != nil { // it has what was there before, too
@@ -446,16 +447,27 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 	e.keepParsed(cs)
 }
 
-// targetsKey names the revisions that are to run, and the keys that count.
-func (e *Engine) targetsKey() string {
+// sums are what every step needs to know of the state, which changes by records alone.
+type sums struct {
+	of      uint64   // e.recorded
+	names   []string // of clusters, sorted
+	targets string   // the revisions that are to run, and the keys that count
+}
+
+func (e *Engine) summed() *sums {
+	if e.sums.of == e.recorded {
+		return &e.sums
+	}
+	e.sums = sums{of: e.recorded, names: slices.Sorted(maps.Keys(e.state.Clusters))}
 	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+	for _, name := range e.sums.names {
 		h := e.state.Clusters[name]
 		if rev := h.Target(); rev != nil && !rev.Removed {
 			fmt.Fprintf(&b, "\x00%s %s %d %v", name, rev.Object, rev.At.UnixNano(), h.keyIDs())
 		}
 	}
-	return b.String()
+	e.sums.targets = b.String()
+	return &e.sums
 }
 
 // draft is what a snapshot was compiled to before it was accepted, and of what.

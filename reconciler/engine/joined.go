@@ -50,15 +50,17 @@ type health struct {
 
 // clusterJoins are those of one cluster.
 type clusterJoins struct {
-	was      map[string]joined   // by node: processes that had joined
-	spoke    map[string]speaking // by instance and name of a broker
-	unsteady bool                // time alone may change what is decided
+	was   map[string]joined   // by node: processes that had joined
+	spoke map[string]speaking // by instance and name of a broker
+	until time.Time           // from when on time alone may change what is decided; zero: never
+	look  uint64              // counts how often the cluster was looked at
 }
 
 type joined struct {
 	pid    int
 	at     time.Time // last seen
 	member bool      // it was one when it was looked at last, so it still is as long as nothing is new
+	look   uint64    // the last one at which it was there
 }
 
 // speaking is a broker's process, and since when it says who has joined.
@@ -72,25 +74,19 @@ type brokerSeen struct {
 	endpoints []string // xpub, xsub
 	// speaks: it says who has joined, and that is no old news.
 	speaks  bool
-	young   bool // since so lately that those who had joined need not be back
+	grown   time.Time // until then it speaks since so lately that those who had joined need not be back
 	members []observed.Member
 }
 
 // see brings fleet, the reports with Joined, Answering and Silent filled in, and with Healthy and Reason of the nodes that one of the
 // first two is false for, to what reports say now. Those that are news are the reports that are others than before, whose clusters
 // are touched. Reports that are numbered are written into, see Agents; others are left as they are.
-func (j *joins) see(reports, fleet map[string]observed.Report, news []string, a *attention, now time.Time, stale time.Duration) {
+func (j *joins) see(reports map[string]*observed.Report, fleet map[string]observed.Report, news []string, a *attention, now time.Time, stale time.Duration) {
 	if j.clusters == nil {
 		j.clusters, j.said, j.lent = map[string]*clusterJoins{}, map[string]map[int]health{}, map[string]bool{}
 	}
-	for name, r := range reports {
-		if f, known := fleet[name]; known {
-			f.At = r.At
-			fleet[name] = f
-		}
-	}
 	for _, name := range news {
-		fleet[name] = reports[name]
+		fleet[name] = *reports[name]
 		delete(j.said, name)
 		delete(j.lent, name)
 	}
@@ -98,10 +94,10 @@ func (j *joins) see(reports, fleet map[string]observed.Report, news []string, a 
 	for cluster := range a.places {
 		c := j.clusters[cluster]
 		if c == nil {
-			c = &clusterJoins{}
+			c = &clusterJoins{was: map[string]joined{}}
 			j.clusters[cluster] = c
 		}
-		if a.all || c.unsteady || a.clusters[cluster] {
+		if a.all || a.clusters[cluster] || !c.until.IsZero() && !now.Before(c.until) {
 			j.seeCluster(c, cluster, reports, fleet, own, a.places[cluster], now, stale)
 		}
 	}
@@ -119,9 +115,15 @@ func (j *joins) lend(fleet map[string]observed.Report) {
 	}
 }
 
-func (j *joins) seeCluster(c *clusterJoins, cluster string, reports, fleet map[string]observed.Report, own, places map[string]bool, now time.Time, stale time.Duration) {
+func (j *joins) seeCluster(c *clusterJoins, cluster string, reports map[string]*observed.Report, fleet map[string]observed.Report, own, places map[string]bool, now time.Time, stale time.Duration) {
 	brokers := c.brokers(cluster, reports, places, now, stale)
-	met := map[string]joined{}
+	c.look++
+	c.until = time.Time{}
+	for i := range brokers {
+		if now.Before(brokers[i].grown) {
+			c.turns(brokers[i].grown)
+		}
+	}
 	for name := range places {
 		rs := fleet[name].Resources
 		for i := firstOf(rs, cluster); i < len(rs) && rs[i].Cluster == cluster; i++ {
@@ -136,13 +138,18 @@ func (j *joins) seeCluster(c *clusterJoins, cluster string, reports, fleet map[s
 				if was.member {
 					was.at, was.member = j.before, false
 				}
-				is, keep := j.decide(&s, was, brokers, now)
+				b := brokerOf(&s, brokers)
+				is, keep := j.decide(&s, was, b, now)
 				if keep.pid != 0 {
-					met[s.Name] = keep
+					keep.look = c.look
+					c.was[s.Name] = keep
+					if end := keep.at.Add(joinedFor); !b.speaks && !now.After(end) {
+						c.turns(end)
+					}
 				}
 				if is != nil {
 					mark(&s, is)
-					if m := brokerOf(&s, brokers).member(&s); m != nil && m.PID == s.PID {
+					if m := b.member(&s); m != nil && m.PID == s.PID {
 						markAnswering(&s, m)
 					}
 				}
@@ -168,8 +175,14 @@ func (j *joins) seeCluster(c *clusterJoins, cluster string, reports, fleet map[s
 			o.Joined, o.Answering, o.Silent, o.Healthy, o.Reason = s.Joined, s.Answering, s.Silent, s.Healthy, s.Reason
 		}
 	}
-	c.was = met
-	c.unsteady = len(brokers) == 0 && len(met) > 0 || slices.ContainsFunc(brokers, func(b brokerSeen) bool { return !b.speaks || b.young })
+	maps.DeleteFunc(c.was, func(_ string, w joined) bool { return w.look != c.look })
+}
+
+// turns notes when time alone may change what is decided.
+func (c *clusterJoins) turns(at time.Time) {
+	if c.until.IsZero() || at.Before(c.until) {
+		c.until = at
+	}
 }
 
 // firstOf is where the resources of a cluster begin.
@@ -208,12 +221,11 @@ func markAnswering(s *observed.Resource, m *observed.Member) {
 }
 
 // decide about one process; was is what is remembered of it, and the second result what is to be.
-func (j *joins) decide(s *observed.Resource, was joined, brokers []brokerSeen, now time.Time) (*bool, joined) {
+func (j *joins) decide(s *observed.Resource, was joined, b *brokerSeen, now time.Time) (*bool, joined) {
 	yes, no := true, false
 	if was.pid != s.PID {
 		was = joined{}
 	}
-	b := brokerOf(s, brokers)
 	switch {
 	case !b.speaks && was.pid != 0 && now.Sub(was.at) <= joinedFor:
 		return &yes, was
@@ -221,7 +233,7 @@ func (j *joins) decide(s *observed.Resource, was joined, brokers []brokerSeen, n
 		return nil, was
 	case b.member(s) != nil:
 		return &yes, joined{pid: s.PID, at: now, member: true}
-	case b.young && was.pid != 0:
+	case now.Before(b.grown) && was.pid != 0:
 		return &yes, was
 	}
 	return &no, joined{}
@@ -249,7 +261,7 @@ func (b *brokerSeen) member(s *observed.Resource) *observed.Member {
 }
 
 // brokers are those of the cluster.
-func (c *clusterJoins) brokers(cluster string, reports map[string]observed.Report, places map[string]bool, now time.Time, stale time.Duration) []brokerSeen {
+func (c *clusterJoins) brokers(cluster string, reports map[string]*observed.Report, places map[string]bool, now time.Time, stale time.Duration) []brokerSeen {
 	var out []brokerSeen
 	spoke := map[string]speaking{}
 	for inst := range places {
@@ -272,7 +284,9 @@ func (c *clusterJoins) brokers(cluster string, reports map[string]observed.Repor
 			if since.pid != 0 {
 				spoke[key] = since
 			}
-			b.young = b.speaks && now.Sub(since.since) < graceOf(s)+joinedBeyond
+			if b.speaks {
+				b.grown = since.since.Add(graceOf(s) + joinedBeyond)
+			}
 			out = append(out, b)
 		}
 	}

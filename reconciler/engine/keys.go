@@ -103,7 +103,7 @@ func (e *Engine) tendKeys(ctx context.Context, now time.Time) {
 	if e.cfg.Keys == nil {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(e.state.Clusters)) {
+	for _, name := range e.summed().names {
 		h := e.state.Clusters[name]
 		c := e.targetCluster(h)
 		if c == nil || !c.UsesCurve() {

@@ -12,8 +12,9 @@ import (
 // network. All methods may be called from several goroutines.
 type Agents interface {
 	// Reports has the newest report of every agent that ever spoke, in any order. Where it is numbered (Seen), the engine fills in
-	// Joined, Answering, Silent, Healthy and Reason of its resources in place, so others leave those five alone.
-	Reports() []observed.Report
+	// Joined, Answering, Silent, Healthy and Reason of its resources in place, so others leave those five alone. Nothing else of a report
+	// changes once it was returned: where anything is new, be it the time alone, the next call returns another report.
+	Reports() []*observed.Report
 	// Changed yields a value after Reports changed; it may run several changes together.
 	Changed() <-chan struct{}
 	// Do hands an order to an agent. It returns when the agent has it on disk and has begun, not when it

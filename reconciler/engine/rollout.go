@@ -279,7 +279,7 @@ func (e *Engine) complete(ctx context.Context, name string, w *work, h *History,
 		o, why = RolledBack, "back on the last good revision"
 	}
 	if e.end(ctx, name, w, o, why) {
-		clear(w.acts)
+		w.acts = map[string]*act{}
 	}
 }
 
@@ -322,7 +322,7 @@ func (e *Engine) abandon(w *work) {
 	for key := range w.acts {
 		w.progress.Settled(key)
 	}
-	clear(w.acts)
+	w.acts = map[string]*act{}
 }
 
 // mayRevert asks the setting of the revision that is known to be good: the one under judgement cannot

@@ -206,7 +206,7 @@ func TestAgentsSayWhatTheyWorkOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, err := b.fleet.codec.unpack(m.Data)
+		n, err := b.fleet.codec.unpack(m.Data, &scratch{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +261,7 @@ func TestReports(t *testing.T) {
 func TestSeat(t *testing.T) {
 	r := func(n int) *observed.Report { return &observed.Report{Host: observed.Host{CPUs: n}} }
 	now := time.Unix(1000, 0)
-	var s seat
+	s := seat{report: &observed.Report{}}
 	for _, c := range []struct {
 		what      string
 		n         notice

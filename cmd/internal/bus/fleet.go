@@ -32,6 +32,7 @@ type Fleet struct {
 	agents  map[string]*seat // by token
 	seen    uint64           // whole reports that were taken
 	same    interner         // of the goroutine that hears
+	room    scratch          // of the same
 
 	answered answered
 	encoding chan struct{} // held while a call is written
@@ -60,9 +61,9 @@ type FleetConfig struct {
 type seat struct {
 	boot   string
 	number uint64
-	report observed.Report // At is when it, or the last beat, arrived
-	whole  bool            // report is the one that number names
-	asked  time.Time       // when it was last asked for a whole one
+	report *observed.Report // At is when it, or the last beat, arrived; another one whenever anything of it is; empty before the first
+	whole  bool             // report is the one that number names
+	asked  time.Time        // when it was last asked for a whole one
 	// orders has room for those that are on their way to it.
 	orders chan struct{}
 	// keys are the ids of those that it has been given in this life, by cluster.
@@ -101,7 +102,7 @@ func (f *Fleet) Close() error { return f.sub.Unsubscribe() }
 // hear takes a notice.
 func (f *Fleet) hear(m *nats.Msg) {
 	who := m.Subject[len(reportSubject):]
-	n, err := f.codec.unpack(m.Data)
+	n, err := f.codec.unpack(m.Data, &f.room)
 	if err == nil && n.Report != nil && token(n.Report.Instance) != who {
 		err = fmt.Errorf("it is of %q", n.Report.Instance)
 	}
@@ -119,7 +120,7 @@ func (f *Fleet) hear(m *nats.Msg) {
 	news, ask := s.take(n, time.Now())
 	if news {
 		f.seen++
-		s.report.Seen = f.seen
+		s.report.Seen = f.seen // nobody has it yet
 	}
 	f.mu.Unlock()
 	if ask {
@@ -139,7 +140,7 @@ func (f *Fleet) hear(m *nats.Msg) {
 func (f *Fleet) seat(who string) *seat {
 	s := f.agents[who]
 	if s == nil {
-		s = &seat{orders: make(chan struct{}, ordersAtOnce), lost: make(chan struct{}), calls: map[string]*waiting{}}
+		s = &seat{report: &observed.Report{}, orders: make(chan struct{}, ordersAtOnce), lost: make(chan struct{}), calls: map[string]*waiting{}}
 		f.agents[who] = s
 	}
 	return s
@@ -158,14 +159,15 @@ func (s *seat) take(n *notice, now time.Time) (news, ask bool) {
 		if n.Boot != s.boot {
 			s.keys = nil
 		}
-		s.boot, s.number, s.report, s.whole = n.Boot, n.Number, *n.Report, true
+		s.boot, s.number, s.report, s.whole = n.Boot, n.Number, n.Report, true
 		s.skew = skewOf(s.skew, now.Sub(s.report.At))
-		shift(&s.report, s.skew)
+		shift(s.report, s.skew)
 		s.report.At = now
 		return true, false
 	}
 	if s.whole && n.Boot == s.boot && n.Number == s.number {
-		s.report.At = now
+		again := *s.report
+		again.At, s.report = now, &again
 		return false, false
 	}
 	// What it has now is not here: what is here gets old until it is.
@@ -177,11 +179,11 @@ func (s *seat) take(n *notice, now time.Time) (news, ask bool) {
 }
 
 // Reports has the newest report of every agent that was heard of, in any order. They are stamped when they, or a sign that they hold,
-// arrived.
-func (f *Fleet) Reports() []observed.Report {
+// arrived. They are shared, and not to be changed but as the engine's Agents allow.
+func (f *Fleet) Reports() []*observed.Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	out := make([]observed.Report, 0, len(f.agents))
+	out := make([]*observed.Report, 0, len(f.agents))
 	for _, s := range f.agents {
 		if s.boot != "" {
 			out = append(out, s.report)

@@ -71,11 +71,15 @@ func FuzzNotice(f *testing.F) {
 		f.Add(b, true)
 	}
 	f.Add([]byte(`{"boot":"1"} {}`), true)
+	before, err := c.pack(&notice{Boot: "0", Report: twoWorkers()})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, data []byte, plain bool) {
 		if plain { // packed here, so that more than the packing is tried
 			data = c.enc.EncodeAll(data, nil)
 		}
-		n, err := c.unpack(data)
+		n, err := c.unpack(data, &scratch{})
 		if err != nil {
 			return
 		}
@@ -86,8 +90,18 @@ func FuzzNotice(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := c.unpack(b); err != nil || again.Number != n.Number || (again.Report == nil) != (n.Report == nil) {
+		if again, err := c.unpack(b, &scratch{}); err != nil || again.Number != n.Number || (again.Report == nil) != (n.Report == nil) {
 			t.Errorf("%+v became %+v: %v", n, again, err)
+		}
+		// What was read before leaves nothing in it.
+		var used scratch
+		if _, err := c.unpack(before, &used); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := c.unpack(data, &used); err != nil {
+			t.Error(err)
+		} else if a, err := c.pack(again); err != nil || !bytes.Equal(a, b) {
+			t.Errorf("after another notice %+v is read as %+v: %v", n.Report, again.Report, err)
 		}
 		var s seat
 		s.take(n, time.Unix(1, 0))

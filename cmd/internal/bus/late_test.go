@@ -72,7 +72,7 @@ func TestNoAnswerOverAnotherConnection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n, err := b.fleet.codec.unpack(m.Data); err == nil && n.Conn > 0 && len(n.Calls) == 0 {
+		if n, err := b.fleet.codec.unpack(m.Data, &scratch{}); err == nil && n.Conn > 0 && len(n.Calls) == 0 {
 			break
 		}
 		h.changes <- struct{}{}

@@ -45,7 +45,7 @@ func TestNoticesKeepParts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, err := c.unpack(b)
+		n, err := c.unpack(b, &scratch{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func TestBadTables(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := `{"boot":"1","number":1,"report":{"instance":"a","resources":[{"cluster":"c","name":"w","parts":{"a":["1"]}}]},"table":` + tt.table + `}`
-			n, err := c.unpack(c.enc.EncodeAll([]byte(text), nil))
+			n, err := c.unpack(c.enc.EncodeAll([]byte(text), nil), &scratch{})
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("it ends with %v", err)
 			}

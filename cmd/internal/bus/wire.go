@@ -228,14 +228,42 @@ func (c *codec) pack(n *notice) ([]byte, error) {
 	return c.enc.EncodeAll(b, nil), nil
 }
 
-func (c *codec) unpack(b []byte) (*notice, error) {
-	plain, err := c.dec.DecodeAll(b, nil)
+// scratch is room for reading notices, one after the other.
+type scratch struct {
+	plain     []byte
+	resources []observed.Resource
+}
+
+// Bounds of what is kept for the next notice.
+const (
+	scratchPlain     = 1 << 20
+	scratchResources = 1 << 10
+)
+
+// unpack reads a notice. The list of its report's resources is in s, and the next notice overwrites it.
+func (c *codec) unpack(b []byte, s *scratch) (*notice, error) {
+	plain, err := c.dec.DecodeAll(b, s.plain[:0])
 	if err != nil {
 		return nil, err
 	}
-	n := &notice{}
+	if cap(plain) <= scratchPlain {
+		s.plain = plain
+	}
+	clear(s.resources) // json leaves in an element what it says nothing of
+	room := s.resources[:0]
+	s.resources = nil
+	n := &notice{Report: &observed.Report{Resources: room}}
 	if err := json.Unmarshal(plain, n); err != nil {
 		return nil, err
+	}
+	if n.Report != nil && n.Report.Resources != nil {
+		room = n.Report.Resources
+	}
+	if cap(room) <= scratchResources {
+		s.resources = room
+	}
+	if n.Report != nil && n.Report.Instance == "" {
+		n.Report = nil // it is a beat
 	}
 	if n.Boot == "" {
 		return nil, errors.New("it is of no agent")

@@ -17,12 +17,12 @@ type localAgents struct {
 
 // Reports has the agent's report, as soon as it knows what runs and what its Zeek is: plans that rest on
 // less would be made anew a moment later, at the cost of restarts.
-func (a *localAgents) Reports() []observed.Report {
+func (a *localAgents) Reports() []*observed.Report {
 	r := a.agent.Report()
 	if _, asked := r.Host.Zeek[""]; r.At.IsZero() || !asked {
 		return nil
 	}
-	return []observed.Report{r}
+	return []*observed.Report{&r}
 }
 
 // Changed tells of changes of the report.
