@@ -72,6 +72,13 @@ func (p *Parts) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// Placement is what is remembered of a resource: enough to know what may be stopped, and where.
+type Placement struct {
+	Type     Type   `json:"type"`
+	Role     Role   `json:"role"`
+	Instance string `json:"instance"`
+}
+
 // Resource is one thing that is to run: which process, where, and what it uses.
 type Resource struct {
 	Cluster  string `json:"cluster"`

@@ -15,7 +15,7 @@ var sizes = []int{100, 1_000, 10_000}
 // world in which a cluster of n workers runs, on an instance per fifty.
 func world(c *sim.Cluster) reconciler.Input {
 	in := reconciler.Input{
-		Cluster: "dmz", From: "1", To: "1", Want: c.Resources(), Instances: map[string]reconciler.Instance{}, Known: map[string]string{},
+		Cluster: "dmz", From: "1", To: "1", Want: c.Resources(), Instances: map[string]reconciler.Instance{}, Known: map[string]desired.Placement{},
 		MaxUnavailable: desired.Quantity{N: 1}, Relation: desired.Relations(),
 	}
 	reports := map[string][]observed.Resource{}

@@ -229,7 +229,7 @@ func (d *differ) propose(a Action, o *observed.Resource) {
 		}
 		_, name := splitKey(a.Resource)
 		others := d.elsewhere[name]
-		if why := d.mayRunElsewhere(&a, others); why != "" {
+		if why := d.mayRunElsewhere(&a, name, others); why != "" {
 			d.wait(a.Resource, why)
 			return
 		}
@@ -247,10 +247,10 @@ func (d *differ) propose(a Action, o *observed.Resource) {
 }
 
 // mayRunElsewhere says why the resource cannot be started yet: never two processes of one node.
-func (d *differ) mayRunElsewhere(a *Action, others []sighting) string {
+func (d *differ) mayRunElsewhere(a *Action, name string, others []sighting) string {
+	was, known := d.in.Known[name]
 	for _, s := range others {
 		inst := d.in.Instances[s.at]
-		_, known := d.in.Known[a.Resource]
 		switch {
 		case inst.Silent != "":
 			return "it last ran on " + s.at + ": " + inst.Silent
@@ -262,7 +262,7 @@ func (d *differ) mayRunElsewhere(a *Action, others []sighting) string {
 			return "it still runs on " + s.at + ": " + inst.Suspended
 		}
 	}
-	if before := d.in.Known[a.Resource]; before != "" && before != a.Instance && a.Expect == "" {
+	if before := was.Instance; before != "" && before != a.Instance && a.Expect == "" {
 		inst, reports := d.in.Instances[before]
 		switch {
 		case !reports:
@@ -303,7 +303,7 @@ func (d *differ) unwanted() {
 			continue // its move is in the plan
 		}
 		inst := d.in.Instances[s.at]
-		_, known := d.in.Known[key]
+		_, known := d.in.Known[s.Name]
 		switch {
 		case !known:
 			d.plan.Orphaned = append(d.plan.Orphaned, key)

@@ -145,32 +145,32 @@ func TestDiff(t *testing.T) {
 		{name: "outdated, rolling", want: []desired.Resource{rolling}, seen: but(runs(lay1), func(o *observed.Resource) { o.Version, o.Outdated = "8.2.2", []string{"zeek 8.2.3"} }),
 			plan: "1 restart w@a change zeek_upgrade: 8.2.2 -> zeek 8.2.3\n"},
 		{name: "outdated by zeekrec alone restarts nothing", want: []desired.Resource{rolling}, seen: but(runs(lay1), func(o *observed.Resource) { o.Outdated = []string{"zeekrec's files"} })},
-		{name: "removed", seen: runs(eth0), set: func(in *reconciler.Input) { in.Known["dmz/w"] = "a" }, plan: "1 stop w@a change resource: old -> removed\n"},
-		{name: "removed and gone", seen: observed.Resource{Cluster: "dmz", Name: "w", State: observed.Stopped}, set: func(in *reconciler.Input) { in.Known["dmz/w"] = "a" }},
+		{name: "removed", seen: runs(eth0), set: func(in *reconciler.Input) { in.Known["w"] = desired.Placement{Instance: "a"} }, plan: "1 stop w@a change resource: old -> removed\n"},
+		{name: "removed and gone", seen: observed.Resource{Cluster: "dmz", Name: "w", State: observed.Stopped}, set: func(in *reconciler.Input) { in.Known["w"] = desired.Placement{Instance: "a"} }},
 		{name: "orphaned", seen: runs(eth0), plan: "orphaned dmz/w\n"},
-		{name: "moved", want: []desired.Resource{onB}, seen: runs(eth0), set: func(in *reconciler.Input) { in.Known["dmz/w"] = "a" },
+		{name: "moved", want: []desired.Resource{onB}, seen: runs(eth0), set: func(in *reconciler.Input) { in.Known["w"] = desired.Placement{Instance: "a"} },
 			plan: "1 stop w@a change instance: a -> b\n2 start w@b change instance: a -> b\n"},
 		{name: "moved from a silent instance", want: []desired.Resource{onB}, seen: runs(eth0),
 			set: func(in *reconciler.Input) {
-				in.Known["dmz/w"] = "a"
+				in.Known["w"] = desired.Placement{Instance: "a"}
 				in.Instances["a"] = reconciler.Instance{Silent: "a has not reported for 9s", Resources: in.Instances["a"].Resources}
 			},
 			plan: "dmz/w waits: a has not reported for 9s\ndmz/w waits: it last ran on a: a has not reported for 9s\n"},
 		{name: "moved from an instance that never reported", want: []desired.Resource{onB}, set: func(in *reconciler.Input) {
-			in.Known["dmz/w"] = "a"
+			in.Known["w"] = desired.Placement{Instance: "a"}
 			delete(in.Instances, "a")
 		}, plan: "dmz/w waits: it was last placed on a, which has not reported\n"},
 		{name: "wanted here, orphaned there", want: []desired.Resource{onB}, seen: runs(eth0),
 			plan: "orphaned dmz/w\ndmz/w waits: it runs on a, orphaned: no accepted revision had it\n"},
 		{name: "moved to nowhere goes on", want: []desired.Resource{wants("w", W, "x", "interface=eth0")}, seen: runs(eth0),
-			set: func(in *reconciler.Input) { in.Known["dmz/w"] = "a" }, plan: "dmz/w waits: no agent of that name: x\n"},
+			set: func(in *reconciler.Input) { in.Known["w"] = desired.Placement{Instance: "a"} }, plan: "dmz/w waits: no agent of that name: x\n"},
 		{name: "other clusters are not ours", seen: but(runs(eth0), func(o *observed.Resource) { o.Cluster = "campus" })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := reconciler.Input{
 				Cluster: "dmz", From: "old", To: "new", Want: tt.want, MaxUnavailable: desired.Quantity{N: 1}, Relation: desired.Relations(),
 				Instances: map[string]reconciler.Instance{"a": {}, "b": {}},
-				Known:     map[string]string{}, Held: map[string]string{}, Suspended: map[string]string{}, Restart: map[string]reconciler.Request{},
+				Known:     map[string]desired.Placement{}, Held: map[string]string{}, Suspended: map[string]string{}, Restart: map[string]reconciler.Request{},
 			}
 			if tt.seen.Name != "" {
 				in.Instances["a"] = on(tt.seen)
@@ -247,7 +247,7 @@ func TestDigest(t *testing.T) {
 func TestOrder(t *testing.T) {
 	r := wants("w", desired.RoleWorker, "a", "interface=eth0")
 	deadline := time.Unix(100, 0)
-	c := reconciler.Diff(reconciler.Input{Cluster: "dmz", From: "1", Known: map[string]string{"dmz/w": "a"}, Instances: map[string]reconciler.Instance{"a": on(runs(r))}})
+	c := reconciler.Diff(reconciler.Input{Cluster: "dmz", From: "1", Known: map[string]desired.Placement{"w": {Instance: "a"}}, Instances: map[string]reconciler.Instance{"a": on(runs(r))}})
 	got := c.Actions[0].Order("p1", deadline)
 	want := desired.Order{
 		Plan: "p1", Verb: desired.Stop, Expect: r.ID, Incarnation: 1, Deadline: deadline, Reason: "resource: 1 -> removed",

@@ -16,10 +16,10 @@ type Input struct {
 	Want []desired.Resource
 	// Instances that are known, by name. One that is missing here is served by nobody.
 	Instances map[string]Instance
-	// Known are the resources (by key) that revisions accepted before To had, each with the instance
-	// that the latest of them placed it on. Only these may be stopped when they are no longer
-	// wanted; and a resource that is to move is started only once that instance has reported it gone.
-	Known map[string]string
+	// Known are the resources (by name) that revisions accepted before To had, each where the latest of them placed it. Only these may
+	// be stopped when they are no longer wanted; and a resource that is to move is started only once that instance has reported it
+	// gone. It is not written to.
+	Known map[string]desired.Placement
 
 	// Held are resources that are wanted, and kept stopped: key to the reason.
 	Held map[string]string

@@ -514,12 +514,12 @@ func inputWith(t *testing.T, old, new *desired.Cluster, before, after []string) 
 		}
 	}
 	in := reconciler.Input{
-		Cluster: "dmz", From: "r1", To: "r2", Want: b.Resources["dmz"], Known: map[string]string{},
+		Cluster: "dmz", From: "r1", To: "r2", Want: b.Resources["dmz"], Known: map[string]desired.Placement{},
 		Instances:      map[string]reconciler.Instance{"agent-a": {}, "agent-b": {}},
 		MaxUnavailable: desired.Quantity{N: 1}, Relation: desired.Relations(),
 	}
 	for _, r := range a.Resources["dmz"] {
-		in.Known[r.Key()] = r.Instance
+		in.Known[r.Name] = desired.Placement{Instance: r.Instance}
 		o := observed.Resource{
 			Cluster: "dmz", Name: r.Name, Type: string(r.Type), Role: string(r.Role), State: observed.Running, PID: 1, Incarnation: 1,
 			Healthy: true, Told: r.ID, Started: r.ID,

@@ -22,7 +22,7 @@ type step struct {
 // waves is the plan of a change on one instance, one string per wave: "restart a, start b".
 func waves(t *testing.T, limit desired.Quantity, steps ...step) []string {
 	t.Helper()
-	in := reconciler.Input{Cluster: "dmz", From: "1", To: "2", Known: map[string]string{}, MaxUnavailable: limit, Instances: map[string]reconciler.Instance{}}
+	in := reconciler.Input{Cluster: "dmz", From: "1", To: "2", Known: map[string]desired.Placement{}, MaxUnavailable: limit, Instances: map[string]reconciler.Instance{}}
 	var seen []observed.Resource
 	slices.SortFunc(steps, func(a, b step) int { return cmpString(a.name, b.name) })
 	for _, s := range steps {
@@ -32,7 +32,7 @@ func waves(t *testing.T, limit desired.Quantity, steps ...step) []string {
 				o.State, o.PID, o.Healthy = observed.Crashed, 0, false
 			}
 			seen = append(seen, o)
-			in.Known["dmz/"+s.name] = "a"
+			in.Known[s.name] = desired.Placement{Instance: "a"}
 		}
 		if s.to != "" {
 			in.Want = append(in.Want, wants(s.name, s.role, "a", s.to))

@@ -52,6 +52,7 @@ type Engine struct {
 
 	// All below belongs to the goroutine of Run.
 	reports    map[string]*observed.Report // as agents sent them
+	heard      []*observed.Report          // the newest, as Agents has them
 	fleet      map[string]observed.Report  // with what only all of them together show
 	joins      joins
 	pending    *Observation // waits for the first report of the own instance
@@ -116,23 +117,39 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.record(ctx, &Record{Kind: KindBound, Source: e.cfg.Source})
 	}
 	e.tellTaken()
-	timer := time.NewTimer(0)
+	timer, rest := time.NewTimer(0), time.NewTimer(0)
 	defer timer.Stop()
+	defer rest.Stop()
+	resting := true
 	for {
+		changed := e.cfg.Agents.Changed()
+		if resting {
+			changed = nil
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case o := <-e.cfg.Observations:
 			e.pending = &o
-		case <-e.cfg.Agents.Changed():
+		case <-changed:
 		case f := <-e.calls:
 			f()
 		case <-timer.C:
+		case <-rest.C:
+			resting = false
+			continue
 		}
-		e.step(ctx, time.Now())
+		began := time.Now()
+		e.step(ctx, began)
 		timer.Reset(e.pause())
+		resting = true
+		rest.Reset(restAfter(time.Since(began)))
 	}
 }
+
+// restAfter is how long reports may wait after a step that took so long: what many hosts say within that time is one step's work. On a
+// few hosts nobody will notice; with thousands of nodes a step takes milliseconds, and there are many reports.
+func restAfter(step time.Duration) time.Duration { return min(19*step, 100*time.Millisecond) }
 
 // pause until the next step if nothing happens: soon while something is under way.
 func (e *Engine) pause() time.Duration {

@@ -71,8 +71,13 @@ func (a *attention) place(was, is *observed.Report) {
 func (e *Engine) hear(now time.Time) []string {
 	var news []string
 	a := &e.attention
-	for _, r := range e.cfg.Agents.Reports() {
-		was := e.reports[r.Instance]
+	before := e.heard
+	e.heard = e.cfg.Agents.Reports()
+	for i, r := range e.heard {
+		was := r
+		if i >= len(before) || before[i] != r { // of a thousand nearly all are in their places, and as they were
+			was = e.reports[r.Instance]
+		}
 		switch {
 		case was == nil || r.Seen == 0 || r.Seen != was.Seen:
 			known := was != nil
@@ -97,7 +102,10 @@ func (e *Engine) hear(now time.Time) []string {
 		// While it is silent, what waits for it says for how long.
 		silent := now.Sub(r.At) > e.timings.Stale
 		if turned := silent != a.silent[r.Instance]; turned || silent {
-			a.silent[r.Instance] = silent
+			a.silent[r.Instance] = true
+			if !silent {
+				delete(a.silent, r.Instance)
+			}
 			a.touchInstance(r)
 			if turned {
 				e.tryAgain(r.Instance)
@@ -231,8 +239,8 @@ func (v *view) instancesOf(in *reconciler.Input) map[string]bool {
 	for i := range in.Want {
 		names[in.Want[i].Instance] = true
 	}
-	for _, inst := range in.Known {
-		names[inst] = true
+	for _, p := range in.Known {
+		names[p.Instance] = true
 	}
 	return names
 }

@@ -32,12 +32,9 @@ func (v *view) input(name, to string, want []desired.Resource, max desired.Quant
 		h = &History{}
 	}
 	in := reconciler.Input{
-		Cluster: name, From: h.Good, To: to, Want: want, Known: make(map[string]string, len(h.Known)), Held: map[string]string{},
+		Cluster: name, From: h.Good, To: to, Want: want, Known: h.Known, Held: map[string]string{},
 		Restart: map[string]reconciler.Request{}, Suspended: map[string]string{},
 		MaxUnavailable: max, Relation: v.relation,
-	}
-	for res, p := range h.Known {
-		in.Known[name+"/"+res] = p.Instance
 	}
 	in.Instances = v.instances(&in)
 	for key, w := range v.state.Restarts {

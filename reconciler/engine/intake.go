@@ -363,7 +363,7 @@ func ownParts(a desired.Assignment, clusters []string) map[string]desired.Assign
 func placements(rs []desired.Resource) map[string]Placement {
 	m := make(map[string]Placement, len(rs))
 	for _, r := range rs {
-		m[r.Name] = Placement{r.Type, r.Role, r.Instance}
+		m[r.Name] = Placement{Type: r.Type, Role: r.Role, Instance: r.Instance}
 	}
 	return m
 }

@@ -101,12 +101,8 @@ type Accepted struct {
 	Own        bool               `json:"own_assignment,omitempty"`
 }
 
-// Placement is what is remembered of a resource: enough to know what may be stopped, and where.
-type Placement struct {
-	Type     desired.Type `json:"type"`
-	Role     desired.Role `json:"role"`
-	Instance string       `json:"instance"`
-}
+// Placement is what is remembered of a resource.
+type Placement = desired.Placement
 
 // RolloutRecord says what a rollout set out to do, and what it was for.
 type RolloutRecord struct {

@@ -24,7 +24,7 @@ type Controller struct {
 	from, to     string
 	revision     int
 	want         []desired.Resource
-	known        map[string]string
+	known        map[string]desired.Placement
 	reports      map[string]report
 	deadlines    map[string]time.Time // of the orders in flight
 	sent         map[string]reconciler.Action
@@ -44,7 +44,7 @@ func (w *World) Accept(c *Cluster, guard desired.Quantity) *reconciler.Hold {
 		return h
 	}
 	for i := range ctl.want {
-		ctl.known[ctl.want[i].Key()] = ctl.want[i].Instance
+		ctl.known[ctl.want[i].Name] = desired.Placement{Instance: ctl.want[i].Instance}
 	}
 	ctl.revision++
 	ctl.cluster, ctl.to, ctl.want = c.Name, fmt.Sprintf("rev-%d", ctl.revision), want

@@ -76,7 +76,7 @@ func New(cfg Config) *World {
 		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 7)), agents: map[string]*agent{},
 		living: map[string][]int{}, down: map[string]desired.Role{}, orphan: map[string]bool{},
 		Ctl: Controller{
-			known: map[string]string{}, reports: map[string]report{}, healthySince: map[string]int{}, deadlines: map[string]time.Time{},
+			known: map[string]desired.Placement{}, reports: map[string]report{}, healthySince: map[string]int{}, deadlines: map[string]time.Time{},
 			Held: map[string]string{}, Restart: map[string]reconciler.Request{}, Suspended: map[string]string{},
 		},
 	}
@@ -178,7 +178,7 @@ func (w *World) send(a *reconciler.Action, o desired.Order) {
 	if r, ok := w.Ctl.reports[a.Instance]; !ok || w.Now-r.at > staleAfter {
 		w.broken("%s of %s on the silent %s", a.Kind, a.Resource, a.Instance)
 	}
-	if a.Kind == desired.Stop && w.Ctl.known[a.Resource] == "" && a.Hold == "" && !w.Ctl.wants(a.Resource) {
+	if a.Kind == desired.Stop && w.Ctl.known[a.Resource[len(w.Ctl.cluster)+1:]].Instance == "" && a.Hold == "" && !w.Ctl.wants(a.Resource) {
 		w.broken("stop of %s, which no accepted revision had", a.Resource)
 	}
 }

@@ -30,6 +30,7 @@ type Fleet struct {
 	changed chan struct{}
 	mu      sync.Mutex
 	agents  map[string]*seat // by token
+	order   []*seat          // as they came
 	seen    uint64           // whole reports that were taken
 	same    interner         // of the goroutine that hears
 	room    scratch          // of the same
@@ -142,6 +143,7 @@ func (f *Fleet) seat(who string) *seat {
 	if s == nil {
 		s = &seat{report: &observed.Report{}, orders: make(chan struct{}, ordersAtOnce), lost: make(chan struct{}), calls: map[string]*waiting{}}
 		f.agents[who] = s
+		f.order = append(f.order, s)
 	}
 	return s
 }
@@ -178,13 +180,13 @@ func (s *seat) take(n *notice, now time.Time) (news, ask bool) {
 	return false, true
 }
 
-// Reports has the newest report of every agent that was heard of, in any order. They are stamped when they, or a sign that they hold,
+// Reports has the newest report of every agent that was heard of, in an order that seldom changes. They are stamped when they, or a sign that they hold,
 // arrived. They are shared, and not to be changed but as the engine's Agents allow.
 func (f *Fleet) Reports() []*observed.Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := make([]*observed.Report, 0, len(f.agents))
-	for _, s := range f.agents {
+	for _, s := range f.order {
 		if s.boot != "" {
 			out = append(out, s.report)
 		}

@@ -87,6 +87,7 @@ func (a *app) envOr(name, or string) string {
 }
 
 func (a *app) runController(ctx context.Context, source string, confirm bool) error {
+	fleet.Frugal(ctx)
 	if a.settings.fleet.nats != "" {
 		return a.runRival(ctx, source, confirm)
 	}
@@ -109,7 +110,6 @@ func (a *app) runController(ctx context.Context, source string, confirm bool) er
 // newFleet is the controller's side of a fleet.
 func (a *app) newFleet(log *slog.Logger) *fleet.Controller {
 	s := a.settings.fleet
-	fleet.Frugal()
 	return fleet.NewController(fleet.Config{StateDir: a.settings.stateDir, Listen: s.listen, Names: a.tlsNames(), Files: s.files, Log: log})
 }
 

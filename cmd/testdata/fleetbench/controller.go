@@ -103,7 +103,7 @@ type controller struct {
 
 // runController is one life of the controller; first: nothing runs yet.
 func runController(ctx context.Context, o options) error {
-	fleet.Frugal()
+	fleet.Frugal(ctx)
 	c := &controller{options: o, seen: make(chan engine.Observation), began: time.Now()}
 	if o.pprof != "" {
 		go func() { _ = http.ListenAndServe(o.pprof, nil) }()
