@@ -258,7 +258,7 @@ func (e *Engine) intake(ctx context.Context, o Observation, in judged) bool {
 			return false
 		}
 		c := in.good[name]
-		e.parsed[object], e.files[object] = c, f // it is about to be the target, and need not be read again
+		e.hasRead(object, c, f) // it is about to be the target, and need not be read again
 		rs = append(rs, &Record{Kind: KindAccepted, Cluster: name, Revision: rev, By: by, Accepted: &Accepted{
 			Object: object, Commit: commit, Author: author, Loads: in.loads[name], Resources: placements(out.Resources[name]), PruneGuard: c.Settings.PruneGuard,
 			Guard: e.guard(h, out.Resources[name], false), Assignment: own[name], Own: true,
@@ -386,9 +386,13 @@ func (e *Engine) clusterOf(ctx context.Context, rev *Revision) *desired.Cluster 
 		e.log.Error("Cannot use an accepted revision; its cluster is left alone", "revision", rev.ID, "problem", firstProblem(firstErrors(ds)))
 		return nil
 	}
-	e.parsed[rev.Object] = c
-	e.files[rev.Object] = f
+	e.hasRead(rev.Object, c, f)
 	return e.withLoads(c, rev)
+}
+
+func (e *Engine) hasRead(object string, c *desired.Cluster, f desired.ClusterFile) {
+	e.parsed[object], e.files[object] = c, f
+	e.sums.of = 0
 }
 
 // withLoads is a cluster with what is known of a revision: the same content may have been accepted more than once.
@@ -447,21 +451,25 @@ func (e *Engine) compile(ctx context.Context, now time.Time) {
 	e.keepParsed(cs)
 }
 
-// sums are what every step needs to know of the state, which changes by records alone.
+// sums are what every step needs to know of the state, which changes by records alone, and of what its revisions were read as.
 type sums struct {
-	of      uint64   // e.recorded
-	names   []string // of clusters, sorted
-	targets string   // the revisions that are to run, and the keys that count
+	of      uint64          // e.recorded; 0: to be made anew
+	names   []string        // of clusters, sorted
+	curved  map[string]bool // those of which it is known that they need keys
+	targets string          // the revisions that are to run, and the keys that count
 }
 
 func (e *Engine) summed() *sums {
 	if e.sums.of == e.recorded {
 		return &e.sums
 	}
-	e.sums = sums{of: e.recorded, names: slices.Sorted(maps.Keys(e.state.Clusters))}
+	e.sums = sums{of: e.recorded, names: slices.Sorted(maps.Keys(e.state.Clusters)), curved: map[string]bool{}}
 	var b strings.Builder
 	for _, name := range e.sums.names {
 		h := e.state.Clusters[name]
+		if c := e.targetCluster(h); c != nil && c.UsesCurve() {
+			e.sums.curved[name] = true
+		}
 		if rev := h.Target(); rev != nil && !rev.Removed {
 			fmt.Fprintf(&b, "\x00%s %s %d %v", name, rev.Object, rev.At.UnixNano(), h.keyIDs())
 		}

@@ -103,14 +103,13 @@ func (e *Engine) tendKeys(ctx context.Context, now time.Time) {
 	if e.cfg.Keys == nil {
 		return
 	}
-	for _, name := range e.summed().names {
-		h := e.state.Clusters[name]
-		c := e.targetCluster(h)
-		if c == nil || !c.UsesCurve() {
+	sums := *e.summed()
+	for _, name := range sums.names {
+		if !sums.curved[name] {
 			delete(e.keyrings, name)
 			continue
 		}
-		k := e.keyrings[name]
+		h, k := e.state.Clusters[name], e.keyrings[name]
 		if k == nil {
 			k = &keyring{}
 			e.keyrings[name] = k
