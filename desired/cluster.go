@@ -43,12 +43,10 @@ func (r Role) Rank() int {
 		return 2
 	case RoleProxy:
 		return 3
-	case RoleWorker:
+	case RoleWorker, RoleArchiver: // neither waits for the other
 		return 4
-	case RoleArchiver:
-		return 5
 	}
-	return 6
+	return 5
 }
 
 // Cluster is what one NAME.cfg says, read and typed, before anything is assigned.

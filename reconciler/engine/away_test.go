@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +17,8 @@ import (
 type pair struct {
 	*hosts
 	second *hosts
-	gone   time.Time // zero: it is there
+	gone   time.Time   // zero: it is there
+	absent atomic.Bool // it has not reported yet
 }
 
 var errUnreachable = errors.New("cannot reach agent-b: no agent of that name is connected")
@@ -28,7 +30,11 @@ func (p *pair) away() (time.Time, bool) {
 }
 
 func (p *pair) Reports() []*observed.Report {
-	out := append(p.hosts.Reports(), p.second.Reports()...)
+	out := p.hosts.Reports()
+	if p.absent.Load() {
+		return out
+	}
+	out = append(out, p.second.Reports()...)
 	if since, gone := p.away(); gone {
 		out[1].At = since
 	}
@@ -91,6 +97,40 @@ func TestHostsCheckAtTheSameTime(t *testing.T) {
 		}
 		if took := time.Since(began); took < each || took > each+each/2 {
 			t.Errorf("the rollout began after %s, and a check takes %s", took, each)
+		}
+		b.settle()
+	})
+}
+
+// A host that turns up while another one checks does not wait for that.
+func TestAHostThatTurnsUpChecksAtOnce(t *testing.T) {
+	run(t, func(b *bench) {
+		b.stop()
+		p := &pair{hosts: b.hosts, second: newHosts()}
+		p.second.instance = "agent-b"
+		p.absent.Store(true)
+		b.startOn(p, onTwo)
+		const each = 3 * time.Second
+		p.behave(func() {
+			p.check = func(context.Context) error {
+				time.Sleep(each)
+				return nil
+			}
+		})
+		b.obs <- observation(map[string]string{"dmz": "manager logger-1 worker-1 worker-2-b"})
+		time.Sleep(time.Second)
+		began := time.Now()
+		p.absent.Store(false)
+		p.touch()
+		for p.took() == "" {
+			if time.Since(began) > time.Minute {
+				t.Fatalf("nothing was done; it waits: %s", b.status("dmz").Reason)
+			}
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+		}
+		if took := time.Since(began); took < each || took > each+each/2 {
+			t.Errorf("the rollout began %s after the second host was there, and a check takes %s", took, each)
 		}
 		b.settle()
 	})

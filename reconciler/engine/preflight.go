@@ -22,12 +22,13 @@ type toCheck struct {
 	files         map[string]bool
 }
 
-// toCheckOf is what of a plan a rollout has not checked yet.
+// toCheckOf is what of a plan a rollout has not checked yet, on instances that do not check something just now: hosts that turn up
+// meanwhile need not wait for those that were there before.
 func toCheckOf(plan *reconciler.ClusterPlan, r *rollout) toCheck {
 	c := toCheck{start: map[string][]desired.Resource{}, update: map[string][]desired.Resource{}, files: map[string]bool{}}
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
-		if a.Target == nil {
+		if a.Target == nil || r.checking[a.Instance] {
 			continue
 		}
 		if a.Kind == desired.Update && a.Target.Node != nil && a.Target.Node.Loaded != "" && !r.checked[filesOn(a.Instance)] {
@@ -72,12 +73,10 @@ func (c *toCheck) each(f func(*desired.Resource)) {
 // by itself is waited for, as long as something runs that would be disturbed for it (decisions 16).
 func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Revision, plan reconciler.ClusterPlan, now time.Time) bool {
 	r := w.rollout
-	if r.checking {
-		return false
-	}
 	todo := toCheckOf(&plan, r)
-	if len(todo.instances()) == 0 {
-		return true
+	insts := todo.instances()
+	if len(insts) == 0 {
+		return len(r.checking) == 0
 	}
 	var tree desired.Tree
 	if f, ok := e.files[target.Object]; ok {
@@ -85,27 +84,35 @@ func (e *Engine) preflight(ctx context.Context, name string, w *work, target *Re
 	}
 	// Most resources share a command line, but nobody says that they do.
 	limit := e.timings.Check + time.Duration(len(plan.Actions))*time.Second
-	r.checking = true
+	for _, inst := range insts {
+		r.checking[inst] = true
+	}
 	go func() {
 		within, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the check took longer than %s", limit))
 		defer cancel()
-		ps, err := e.check(within, name, todo, tree)
+		ps, err := e.check(within, name, todo, tree, r.room)
 		e.later(ctx, func() { e.checked(ctx, name, w, r, todo, ps, err) })
 	}()
 	return false
 }
 
-// hostsAtOnce bounds how many instances check at the same time. Each loads its own host alone.
+// hostsAtOnce bounds how many instances check for one rollout at the same time. Each loads its own host alone.
 const hostsAtOnce = 16
 
-// check asks every instance. The problems are in the order of their names; the first that cannot be asked ends the check.
-func (e *Engine) check(ctx context.Context, cluster string, todo toCheck, tree desired.Tree) ([]observed.Problem, error) {
+// check asks every instance, when there is room for it. The problems are in the order of their names; the first that cannot be asked ends
+// the check.
+func (e *Engine) check(ctx context.Context, cluster string, todo toCheck, tree desired.Tree, room chan struct{}) ([]observed.Problem, error) {
 	insts := todo.instances()
 	found := make([][]observed.Problem, len(insts))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(hostsAtOnce)
 	for i, inst := range insts {
 		g.Go(func() (err error) {
+			select {
+			case room <- struct{}{}:
+				defer func() { <-room }()
+			case <-ctx.Done():
+				return fmt.Errorf("cannot check on %s: %w", inst, context.Cause(ctx))
+			}
 			found[i], err = e.checkOn(ctx, inst, cluster, todo, tree)
 			return err
 		})
@@ -139,7 +146,9 @@ func (e *Engine) checkOn(ctx context.Context, inst, cluster string, todo toCheck
 
 // checked takes the result of a check, in the loop.
 func (e *Engine) checked(ctx context.Context, name string, w *work, r *rollout, todo toCheck, ps []observed.Problem, err error) {
-	r.checking = false
+	for _, inst := range todo.instances() {
+		delete(r.checking, inst)
+	}
 	if w.rollout != r {
 		return // another one took over meanwhile
 	}

@@ -155,7 +155,7 @@ func (e *Engine) suspended(name string, c *desired.Cluster, v *view) string {
 // begin journals a new rollout.
 func (e *Engine) begin(ctx context.Context, name string, w *work, h *History, target *Revision, plan reconciler.ClusterPlan, now time.Time) bool {
 	if e.draining {
-		w.rollout = &rollout{RolloutRecord: RolloutRecord{ID: "stop-on-exit"}, began: now, target: target.ID, checked: map[string]bool{}}
+		w.rollout = newRollout(RolloutRecord{ID: "stop-on-exit"}, target.ID, now)
 		return true
 	}
 	r := RolloutRecord{ID: fmt.Sprintf("%s-%d", name, e.state.Seq+1), From: h.Good, To: target.ID, Cause: string(reconciler.CauseChange)}
@@ -178,7 +178,7 @@ func (e *Engine) begin(ctx context.Context, name string, w *work, h *History, ta
 	s := plan.Summary()
 	e.log.Info("Rollout begins", "cluster", name, "revision", target.ID, "cause", r.Cause,
 		"start", s.Start, "stop", s.Stop, "restart", s.Restart, "update", s.Update, "unchanged", s.Unchanged)
-	w.rollout = &rollout{RolloutRecord: r, began: now, target: target.ID, checked: map[string]bool{}}
+	w.rollout = newRollout(r, target.ID, now)
 	w.unblock()
 	return true
 }
@@ -267,10 +267,7 @@ func (e *Engine) complete(ctx context.Context, name string, w *work, h *History,
 			return // its rollout failed, and nothing has come right since
 		}
 		// A revision that changes no process: nothing had to be done for it.
-		w.rollout = &rollout{
-			RolloutRecord: RolloutRecord{ID: fmt.Sprintf("%s-%d", name, e.state.Seq+1), From: h.Good, To: target.ID, Cause: string(reconciler.CauseChange)},
-			began:         time.Now(), target: target.ID,
-		}
+		w.rollout = newRollout(RolloutRecord{ID: fmt.Sprintf("%s-%d", name, e.state.Seq+1), From: h.Good, To: target.ID, Cause: string(reconciler.CauseChange)}, target.ID, time.Now())
 	}
 	w.unblock()
 	w.stalled = stall{}

@@ -38,7 +38,12 @@ type rollout struct {
 	began    time.Time
 	target   string
 	checked  map[string]bool // IDs of resources whose preflight went well
-	checking bool
+	checking map[string]bool // instances that check something just now
+	room     chan struct{}   // for instances that check at the same time
+}
+
+func newRollout(r RolloutRecord, target string, began time.Time) *rollout {
+	return &rollout{RolloutRecord: r, began: began, target: target, checked: map[string]bool{}, checking: map[string]bool{}, room: make(chan struct{}, hostsAtOnce)}
 }
 
 // act is one action that was sent.
