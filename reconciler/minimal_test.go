@@ -704,7 +704,7 @@ func TestBrokerFirst(t *testing.T) {
 		want         string
 	}{
 		{"the broker gives the manager its ports", mode("standalone"), mode("manager"), "1 stop broker, 1 stop logger-1, 1 stop proxy-1, 1 stop worker-1, 1 stop worker-2, 1 stop worker-3, " +
-			"2 start logger-1, 3 restart manager, 4 start proxy-1, 5 start worker-1, 5 start worker-2, 5 start worker-3"},
+			"2 start logger-1, 3 start proxy-1, 4 restart manager, 5 start worker-1, 5 start worker-2, 5 start worker-3"},
 		{"the manager gives the broker its ports", mode("manager"), mode("standalone"), "1 stop logger-1, 1 stop proxy-1, 1 stop worker-1, 1 stop worker-2, 1 stop worker-3, " +
 			"2 restart manager, 3 start broker, 4 start logger-1, 5 start proxy-1, 6 start worker-1, 6 start worker-2, 6 start worker-3"},
 		{"a new place", twoHosts, func(c *desired.Cluster) { c.Settings.Broker.Instance = "agent-b" }, "1 stop broker, 2 start broker, 3 restart logger-1, 4 restart manager, " +

@@ -13,7 +13,8 @@ import (
 //	wave 1      updates, which disturb nothing, so that all nodes learn of newcomers at the same time;
 //	            and the stops that free a port which something in this plan needs.
 //	then        the roles in their start order. In each: first whatever is new or broken, all at once,
-//	            since that costs nobody anything and shows whether the revision is any good; then the
+//	            since that costs nobody anything and shows whether the revision is any good (proxies
+//	            like that go with the manager: neither waits for the other); then the
 //	            restarts of healthy nodes, in chunks of max_unavailable, no two of a chunk among those who
 //	            share the packets of an interface. What moves to another instance is
 //	            stopped there in the wave of its chunk, and started in a wave of its own after that.
@@ -67,6 +68,14 @@ const (
 // costs reports whether the item takes down something healthy that is to come back.
 func (it *item) costs() bool {
 	return it.Costs || slices.ContainsFunc(it.first, func(a Action) bool { return a.Costs })
+}
+
+// startRank is the place in the start order.
+func (it *item) startRank() int {
+	if it.Role == desired.RoleProxy && !it.costs() {
+		return desired.RoleManager.Rank()
+	}
+	return it.Role.Rank()
 }
 
 // arrange puts items into waves.
@@ -148,7 +157,7 @@ func untie(items []item) []int {
 // within a rank.
 func rank(items []item, order []int) {
 	for i := range items {
-		items[i].rank = items[i].Role.Rank()
+		items[i].rank = items[i].startRank()
 	}
 	for _, i := range slices.Backward(order) {
 		for _, j := range items[i].needs {

@@ -77,7 +77,7 @@ func TestWaves(t *testing.T) {
 		want  []string
 	}{
 		{"roles", one, []step{{"w", W, "", "x=1", false}, {"a", A, "", "x=1", false}, {"p", P, "", "x=1", false}, {"m", M, "", "x=1", false}, {"l", L, "", "x=1", false}, {"b", B, "", "x=1", false}},
-			[]string{"start b", "start l", "start m", "start p", "start a, start w"}},
+			[]string{"start b", "start l", "start m, start p", "start a, start w"}},
 		{"stops are last, in reverse", one, []step{{"m", M, "x=1", "", false}, {"w", W, "x=1", "", false}, {"l", L, "x=1", "", false}, {"n", W, "", "x=1", false}},
 			[]string{"start n", "stop w", "stop m", "stop l"}},
 		{"chunks", desired.Quantity{N: 2}, []step{{"w1", W, "x=1", "x=2", false}, {"w2", W, "x=1", "x=2", false}, {"w3", W, "x=1", "x=2", false}, {"w4", W, "x=1", "x=2", false}, {"w5", W, "x=1", "x=2", false}},

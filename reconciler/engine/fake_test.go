@@ -264,7 +264,9 @@ func (h *hosts) took() string {
 	defer h.mu.Unlock()
 	out := slices.DeleteFunc(h.orders, func(o string) bool { return strings.HasPrefix(o, "update ") })
 	h.orders = nil
-	kind := func(o string) string { return strings.TrimRight(o, "0123456789") }
+	kind := func(o string) string {
+		return strings.Replace(strings.TrimRight(o, "0123456789"), "start dmz/proxy-", "start dmz/manager", 1) // these start together
+	}
 	for i := 0; i < len(out); {
 		j := i
 		for j < len(out) && kind(out[j]) == kind(out[i]) {
