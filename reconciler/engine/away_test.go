@@ -72,67 +72,60 @@ func onTwo(f desired.ClusterFile, instance string) (*desired.Cluster, []desired.
 	return c, ds
 }
 
+// eachCheck is how long checks take on slow hosts.
+const eachCheck = 3 * time.Second
+
+// slow is a pair of hosts on which checks take their time; absent: the second has not reported yet.
+func (b *bench) slow(absent bool) *pair {
+	b.stop()
+	p := &pair{hosts: b.hosts, second: newHosts()}
+	p.second.instance = "agent-b"
+	p.absent.Store(absent)
+	p.behave(func() {
+		p.check = func(context.Context) error {
+			time.Sleep(eachCheck)
+			return nil
+		}
+	})
+	b.startOn(p, onTwo)
+	return p
+}
+
+// begins waits until a rollout does something, which has to take about as long as one check.
+func (b *bench) begins(p *pair) {
+	b.t.Helper()
+	began := time.Now()
+	for p.took() == "" {
+		if time.Since(began) > time.Minute {
+			b.t.Fatalf("nothing was done; it waits: %s", b.status("dmz").Reason)
+		}
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+	}
+	if took := time.Since(began); took < eachCheck || took > eachCheck+eachCheck/2 {
+		b.t.Errorf("the rollout began after %s, and a check takes %s", took, eachCheck)
+	}
+	b.settle()
+}
+
 // Hosts check at the same time: a rollout over many waits for the slowest of them, and not for all one after the other.
 func TestHostsCheckAtTheSameTime(t *testing.T) {
 	run(t, func(b *bench) {
-		b.stop()
-		p := &pair{hosts: b.hosts, second: newHosts()}
-		p.second.instance = "agent-b"
-		b.startOn(p, onTwo)
-		const each = 3 * time.Second
-		p.behave(func() {
-			p.check = func(context.Context) error {
-				time.Sleep(each)
-				return nil
-			}
-		})
-		began := time.Now()
+		p := b.slow(false)
 		b.obs <- observation(map[string]string{"dmz": "manager logger-1 worker-1 worker-2-b"})
-		for p.took() == "" {
-			if time.Since(began) > time.Minute {
-				t.Fatalf("nothing was done; it waits: %s", b.status("dmz").Reason)
-			}
-			time.Sleep(10 * time.Millisecond)
-			synctest.Wait()
-		}
-		if took := time.Since(began); took < each || took > each+each/2 {
-			t.Errorf("the rollout began after %s, and a check takes %s", took, each)
-		}
-		b.settle()
+		b.begins(p)
 	})
 }
 
 // A host that turns up while another one checks does not wait for that.
 func TestAHostThatTurnsUpChecksAtOnce(t *testing.T) {
 	run(t, func(b *bench) {
-		b.stop()
-		p := &pair{hosts: b.hosts, second: newHosts()}
-		p.second.instance = "agent-b"
-		p.absent.Store(true)
-		b.startOn(p, onTwo)
-		const each = 3 * time.Second
-		p.behave(func() {
-			p.check = func(context.Context) error {
-				time.Sleep(each)
-				return nil
-			}
-		})
+		p := b.slow(true)
 		b.obs <- observation(map[string]string{"dmz": "manager logger-1 worker-1 worker-2-b"})
 		time.Sleep(time.Second)
-		began := time.Now()
 		p.absent.Store(false)
 		p.touch()
-		for p.took() == "" {
-			if time.Since(began) > time.Minute {
-				t.Fatalf("nothing was done; it waits: %s", b.status("dmz").Reason)
-			}
-			time.Sleep(10 * time.Millisecond)
-			synctest.Wait()
-		}
-		if took := time.Since(began); took < each || took > each+each/2 {
-			t.Errorf("the rollout began %s after the second host was there, and a check takes %s", took, each)
-		}
-		b.settle()
+		b.begins(p)
 	})
 }
 
