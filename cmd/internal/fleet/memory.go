@@ -16,7 +16,7 @@ const collectAt = 20
 
 // What moments have left free goes back to the system.
 const (
-	returnEvery = 30 * time.Second
+	returnEvery = 15 * time.Second
 	returnFrom  = 24 << 20 // bytes; less is used again soon
 )
 

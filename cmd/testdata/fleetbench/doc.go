@@ -7,5 +7,5 @@
 // over TLS with bus.Serve, each with a host that starts and stops nothing, and says that it has, a moment later.
 //
 // The controller is measured twice: in its first life everything is started, in the second one, after kill -9, it finds everything
-// running. The bounds of memory are those of the second, since what a first start takes is taken once.
+// running. CPU and memory are bounded for the time in which nothing happens; what is needed for a moment is shown beside.
 package main

@@ -206,7 +206,7 @@ func report(first, second figures, check bool) error {
 		row("its rollout has ended (stable for 2 s), worst of 5", worst(f, func(c change) float64 { return c.Ends }), 0, "s")
 		row(fmt.Sprintf("CPU over %.0f s without changes", f.Steady), f.CPU, cpuBelow, "% of a core")
 		row("resident memory then", f.RSS, memoryBelow, "MiB")
-		row("resident memory at most, of this life", f.Peak, []float64{0, memoryBelow}[i], "MiB")
+		row("resident memory at most, of this life", f.Peak, 0, "MiB")
 		row("journal", f.Journal, 0, "MiB")
 		row("processes disturbed that were not changed", float64(f.Disturbed), 0, "")
 		if f.Disturbed != 0 {
