@@ -80,7 +80,7 @@ type brokerSeen struct {
 
 // see brings fleet, the reports with Joined, Answering and Silent filled in, and with Healthy and Reason of the nodes that one of the
 // first two is false for, to what reports say now. Those that are news are the reports that are others than before, whose clusters
-// are touched. Reports that are numbered are written into, see Agents; others are left as they are.
+// are touched; of all others hear has brought the time. Reports that are numbered are written into, see Agents; others are left as they are.
 func (j *joins) see(reports map[string]*observed.Report, fleet map[string]observed.Report, news []string, a *attention, now time.Time, stale time.Duration) {
 	if j.clusters == nil {
 		j.clusters, j.said, j.lent = map[string]*clusterJoins{}, map[string]map[int]health{}, map[string]bool{}

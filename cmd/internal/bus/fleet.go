@@ -180,8 +180,8 @@ func (s *seat) take(n *notice, now time.Time) (news, ask bool) {
 	return false, true
 }
 
-// Reports has the newest report of every agent that was heard of, in an order that seldom changes. They are stamped when they, or a sign that they hold,
-// arrived. They are shared, and not to be changed but as the engine's Agents allow.
+// Reports has the newest report of every agent that was heard of, in an order that seldom changes. They are stamped when they, or a sign
+// that they hold, arrived. They are shared, and not to be changed but as the engine's Agents allow.
 func (f *Fleet) Reports() []*observed.Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
