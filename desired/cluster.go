@@ -7,7 +7,7 @@ import "time"
 type Role string
 
 // The roles, in the order in which they are started (architecture: broker, loggers,
-// manager, proxies, workers; the archiver last, since nothing waits for it).
+// manager, proxies, workers; archivers with the workers, since neither waits for the other).
 const (
 	RoleBroker   Role = "broker"
 	RoleLogger   Role = "logger"
